@@ -1,0 +1,265 @@
+"""The command line: arguments in, functions called, exit codes out. Everything heavier is imported in a command.
+
+Exit codes: 0 done · 1 some trial failed · 2 the study or the arguments are wrong, nothing was run · 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import ablate
+from ablate.errors import AblateError, MachineError
+
+if TYPE_CHECKING:
+    from ablate.spec import Study
+
+app = typer.Typer(
+    name="ablate",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Ablation studies for PyTorch vision models: did the part earn its cost, and how sure are we?",
+)
+
+StudyArgument = Annotated[Path, typer.Argument(metavar="STUDY", help="The study file, e.g. studies/msa.yaml.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Settings to replace, e.g. train.epochs=2 seeds=3."),
+]
+Output = Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Root of the results tree.")]
+Only = Annotated[list[str] | None, typer.Option("--only", metavar="GLOB", help="Only variants so named (repeatable).")]
+Exclude = Annotated[list[str] | None, typer.Option("--exclude", metavar="GLOB", help="All variants but these (repeatable).")]
+Seeds = Annotated[str | None, typer.Option("--seeds", metavar="0,1,2", help="These seeds instead of the study's.")]
+Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ablate {ablate.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _load(path: Path, overrides: Sequence[str] | None, seeds: str | None = None) -> Study:
+    from ablate.spec import load_study
+
+    given = list(overrides or ())
+    if seeds is not None:
+        given.append(f"seeds=[{seeds}]")
+    return load_study(path, given)
+
+
+@app.command()
+def run(
+    study: StudyArgument,
+    overrides: Overrides = None,
+    output: Output = Path("results"),
+    seeds: Seeds = None,
+    only: Only = None,
+    exclude: Exclude = None,
+    jobs: Annotated[int | None, typer.Option("-j", "--jobs", min=1, help="Workers; by default one a core or a GPU.")] = None,
+    device: Device = "auto",
+    executor: Annotated[str, typer.Option("--executor", metavar="NAME", help="local or inline.")] = "local",
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Train failed trials again.")] = False,
+    force: Annotated[list[str] | None, typer.Option("--force", metavar="GLOB", help="Train these variants again (repeatable).")] = None,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
+    timeout: Annotated[float | None, typer.Option("--timeout", min=0.001, metavar="SECONDS", help="Longest time for a trial.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and stop.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print only failures and the report's path.")] = False,
+) -> None:
+    """Train every variant with every seed, measure what each costs, and write the report.
+
+    Run again, it does only what is missing.
+    """
+    from ablate.display import make_display
+    from ablate.runner import run_study
+
+    summary = run_study(
+        _load(study, overrides, seeds),
+        output=output,
+        only=tuple(only or ()),
+        exclude=tuple(exclude or ()),
+        jobs=jobs,
+        device=device,
+        executor=executor,
+        retry_failed=retry_failed,
+        force=tuple(force or ()),
+        fail_fast=fail_fast,
+        timeout=timeout,
+        dry_run=dry_run,
+        display=make_display(quiet=quiet),
+    )
+    raise typer.Exit(summary.exit_code)
+
+
+@app.command()
+def plan(
+    study: StudyArgument,
+    overrides: Overrides = None,
+    output: Output = Path("results"),
+    seeds: Seeds = None,
+    only: Only = None,
+    exclude: Exclude = None,
+    device: Device = "auto",
+    format: Annotated[str, typer.Option("--format", metavar="NAME", help="text or json.")] = "text",
+    estimate: Annotated[bool, typer.Option(help="Measure one training step a variant to estimate the time.")] = True,
+) -> None:
+    """List variants, parameters, MACs and trials without training."""
+    from ablate import runner
+
+    _one_of("--format", format, ("text", "json"))
+    planned = runner.plan_study(
+        _load(study, overrides, seeds),
+        output=output,
+        only=tuple(only or ()),
+        exclude=tuple(exclude or ()),
+        device=device,
+    )
+    if format == "json":
+        typer.echo(json.dumps(runner.plan_json(planned), indent=2, ensure_ascii=False))
+    else:
+        typer.echo(runner.plan_text(planned, estimate=estimate))
+
+
+@app.command()
+def validate(study: StudyArgument, overrides: Overrides = None) -> None:
+    """Check a study file without loading torch; every fault is reported in one go."""
+    from ablate.spec import unsupported
+    from ablate.variants import expand
+
+    loaded = _load(study, overrides)
+    expansion = expand(loaded)
+    trials = len(expansion.variants) * len(loaded.seeds)
+    typer.echo(f"{study} is valid: {len(expansion.variants)} variants × {len(loaded.seeds)} seeds = {trials} trials")
+    for problem in unsupported(loaded):
+        typer.echo(f"note: {problem}", err=True)
+
+
+@app.command()
+def status(
+    study: Annotated[str | None, typer.Argument(metavar="[STUDY|DIR]", help="By default the study run last.")] = None,
+    output: Output = Path("results"),
+) -> None:
+    """Show which trials are done, running, failed and pending."""
+    from ablate.status import find_study, render_status
+
+    store, name = find_study(study, output)
+    typer.echo(render_status(store, name))
+
+
+@app.command()
+def report(
+    study: Annotated[str | None, typer.Argument(metavar="[STUDY|DIR]", help="By default the study run last.")] = None,
+    output: Output = Path("results"),
+    format: Annotated[str | None, typer.Option("--format", metavar="NAME", help="Print one rendering (markdown, json or csv) and write nothing.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every study in the results tree.")] = False,
+) -> None:
+    """Build the report of a study from what is in the results tree."""
+    from ablate.report import render_study, write_report
+    from ablate.status import find_study
+    from ablate.store import Store
+
+    if format is not None:
+        _one_of("--format", format, ("markdown", "json", "csv"))
+    targets = [(Store(output), name) for name in Store(output).studies()] if every else [find_study(study, output)]
+    for store, name in targets:
+        if format is not None:
+            sys.stdout.write(render_study(store, name, format))
+        else:
+            _announce(write_report(store, name))
+
+
+def _announce(path: Path, first_lines: int = 12) -> None:
+    typer.echo(f"{path}\n")
+    typer.echo("\n".join(path.read_text(encoding="utf-8").splitlines()[:first_lines]))
+
+
+@app.command("ls")
+def list_names(
+    what: Annotated[str, typer.Argument(metavar="attention|backbones|data|studies")],
+) -> None:
+    """List what a study can name: attention, backbones, data; or the studies in this folder."""
+    from ablate.spec import catalogue
+
+    _one_of("ls", what, ("attention", "backbones", "data", "studies"))
+    if what == "studies":
+        typer.echo("\n".join(_studies_here()) or "no study files in studies/ or here; `ablate init` writes one")
+        return
+    entries = {"attention": catalogue.ATTENTION, "backbones": catalogue.BACKBONES, "data": catalogue.SOURCES}[what]
+    typer.echo(catalogue.describe(entries))
+
+
+def _studies_here() -> list[str]:
+    import yaml
+
+    lines = []
+    for path in sorted([*Path("studies").glob("*.y*ml"), *Path().glob("*.y*ml")]):
+        try:
+            document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError):
+            continue
+        if isinstance(document, dict) and {"name", "baseline"} <= document.keys():
+            lines.append(f"{path}  {document.get('title', '')}".rstrip())
+    return lines
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(metavar="[FILE]", help="The study file to write.")] = Path("study.yaml"),
+) -> None:
+    """Write a starting study, with the schema that lets an editor complete and check it."""
+    from ablate.spec import write_starter
+
+    study, schema = write_starter(path)
+    typer.echo(f"wrote {study} (edit it) and {schema} (for your editor)\nnext: ablate validate {study} && ablate run {study}")
+
+
+@app.command()
+def doctor(output: Output = Path("results")) -> None:
+    """Print versions, devices, threads, disk, and where data and results lie; say what is broken."""
+    from ablate.environment import render_survey, survey
+
+    found = survey(output)
+    typer.echo(render_survey(found))
+    raise typer.Exit(1 if found.problems else 0)
+
+
+def _one_of(name: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise typer.BadParameter(f"{value!r} is not one of {', '.join(allowed)}", param_hint=name)
+
+
+def main(args: Sequence[str] | None = None) -> Any:
+    """The `ablate` command. An error of the user's is printed without a traceback."""
+    try:
+        app(args=list(args) if args is not None else None)
+    except MachineError as error:
+        typer.echo(f"error: {error}\n`ablate doctor` shows the whole picture.", err=True)
+        sys.exit(error.exit_code)
+    except AblateError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # `ablate report --format markdown | head`: the reader left, which is no fault. Python would complain
+        # once more at exit, so standard output is pointed away first.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

@@ -1,0 +1,175 @@
+"""What is known of a trial, of a cost and of a planned study: the files in which the two arms meet.
+
+The torch arm writes these records, the analysis arm reads them; neither imports the other. Every record
+carries a schema version, and a reader refuses a version that it does not know rather than guess.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+
+
+class Record(BaseModel):
+    """Frozen, closed (an unknown key is an error), with a version that readers check."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Environment(Record):
+    """Where and with what a figure was obtained. Comparisons that mix them are marked."""
+
+    ablate: str
+    python: str
+    torch: str
+    torchvision: str | None = None
+    numpy: str
+    platform: str
+    machine: str  # a short name for folders and legends: host and device, [a-z0-9-]+
+    cpu: str
+    cpu_count: int
+    threads: int
+    device: str  # "cpu", "cuda:0", "mps"
+    device_name: str  # "NVIDIA H100 80GB HBM3"; for the CPU its model name
+    cuda: str | None = None
+    cudnn: str | None = None
+    deterministic: bool = False
+    commit: str | None = None  # of the repository that the command was run in
+    diff: str | None = None  # uncommitted changes there; "sha256:… (N bytes)" when long
+
+
+class Failure(Record):
+    """Why a trial has no result. kind: exception | non-finite | out-of-memory | crashed | timeout | interrupted."""
+
+    kind: str
+    message: str
+    traceback: str = ""
+    log_tail: tuple[str, ...] = ()
+
+
+class TrialMetrics(Record):
+    """Accuracies are in percent. `accuracy`: test set, last epoch (primary); `accuracy_best`: test set, at the epoch
+    with the best validation accuracy. The test set was read once, after fitting."""
+
+    accuracy: float
+    accuracy_best: float
+    best_epoch: int  # 1-based
+    test_loss: float
+    validation_accuracy: float
+    validation_loss: float
+    train_accuracy: float  # mean over the last epoch's augmented training batches
+    train_loss: float
+
+
+class TrialRecord(Record):
+    """One variant trained with one seed. `identity` is what the id hashes: see `ablate.variants.trial_identity`."""
+
+    schema_version: int = SCHEMA_VERSION
+    id: str
+    variant_id: str
+    seed: int
+    status: Literal["done", "failed"]
+    identity: dict[str, Any]
+    classes: int | None = None
+    train_count: int | None = None
+    validation_count: int | None = None
+    test_count: int | None = None
+    param_count: int | None = None
+    metrics: TrialMetrics | None = None
+    failure: Failure | None = None
+    warnings: tuple[str, ...] = ()
+    environment: Environment
+    started: str  # ISO 8601, UTC
+    wall_s: float
+    images_per_s: float | None = None  # training images, validation and start-up not counted
+
+
+class AttachedModule(Record):
+    """One attention module and where it sits."""
+
+    path: str
+    channels: int
+    param_count: int
+
+
+class CostRecord(Record):
+    """What a variant costs, measured apart from training. None means: not measured."""
+
+    schema_version: int = SCHEMA_VERSION
+    id: str
+    machine: str
+    settings: dict[str, Any]  # the model settings and input that the cost belongs to
+    input_shape: tuple[int, ...]  # (C, H, W) of one image
+    param_count: int
+    attention_param_count: int
+    attention_modules: tuple[AttachedModule, ...] = ()
+    macs: int  # multiply-adds of convolutions, linear layers, matrix products and attention, batch 1
+    attention_macs: int = 0
+    latency_ms: float | None = None
+    peak_memory_bytes: int | None = None
+    environment: Environment
+    measured: str  # ISO 8601, UTC
+
+
+class PlannedVariant(Record):
+    """A named variant of a planned study. `settings`: dotted keys that differ from the baseline's -> value."""
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    id: str
+    origin: Literal["variant", "sweep", "design", "matrix", "control"] = "variant"
+    settings: dict[str, Any]
+    switches: dict[str, bool] = Field(default_factory=dict)  # of its attention, for the ✓/✗ columns
+    cost_id: str
+    trials: dict[int, str]  # seed -> trial id
+    warnings: tuple[str, ...] = ()
+
+
+class PlannedSweep(Record):
+    """One factor at a time. `levels`: (label, variant name) in the order of the file."""
+
+    name: str  # the word after `as`
+    setting: str  # the dotted key
+    start: str  # the variant it starts from
+    levels: tuple[tuple[str, str], ...]
+    numeric: bool
+
+
+class PlannedDesign(Record):
+    """A factorial or a view of one. `cells`: (factors that are on, variant name)."""
+
+    kind: Literal["factorial", "leave-one-out", "add-one"]
+    start: str
+    factors: tuple[str, ...]
+    cells: tuple[tuple[tuple[str, ...], str], ...]
+
+
+class Look(Record):
+    """One reading of the results: how many trials were finished when a report was first built from them."""
+
+    date: str
+    finished: int
+    seeds: int
+
+
+class StudyPlan(Record):
+    """`plan.json`: all that a report needs to know of a study, so that it need not expand the study again."""
+
+    schema_version: int = SCHEMA_VERSION
+    study: str
+    title: str = ""
+    baseline: str
+    seeds: tuple[int, ...]
+    variants: tuple[PlannedVariant, ...]
+    sweeps: tuple[PlannedSweep, ...] = ()
+    designs: tuple[PlannedDesign, ...] = ()
+    claims: tuple[dict[str, Any], ...] = ()
+    analysis: dict[str, Any]
+    analysis_hash: str  # SHA-256 of claims and analysis, so that a later change shows
+    planned: str  # ISO 8601, UTC: when this hash was first written
+    data: dict[str, Any]  # source, fingerprint, classes, train/validation/test counts, image shape
+    recipe: dict[str, Any]  # the defaults' train and data settings, for captions
+    looks: tuple[Look, ...] = ()

@@ -1,0 +1,134 @@
+"""What one variant is made of: data, model and training settings, as frozen and strictly typed values.
+
+Pydantic holds types and ranges; names of mechanisms, backbones, optimisers and schedules, and their arguments,
+are held against `ablate.spec.catalogue` by the loader, which knows file and line.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+class Frozen(BaseModel):
+    """Strict and closed: no coercion ("8" is no number), no unknown key, no NaN or infinity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def _to_tuple(value: Any) -> Any:
+    """YAML has lists only; one string stands for a list of one."""
+    if isinstance(value, str):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
+
+
+Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_to_tuple), Field(min_length=1)]
+
+
+class Augment(Frozen):
+    """Training-time augmentation; zero or false switches a step off.
+
+    crop: pixels of zero padding before a random crop. flip: horizontally, one half of the images.
+    jitter: strength of brightness, contrast, saturation and hue changes (hue moves by jitter / 4, at most 0.5).
+    rotate: largest angle in degrees.
+    """
+
+    crop: int = Field(0, ge=0, le=64)
+    flip: bool = False
+    jitter: float = Field(0.0, ge=0, le=1)
+    rotate: float = Field(0.0, ge=0, le=180)
+
+
+class DataSettings(Frozen):
+    """Which images, how many, how they are split and augmented. See the study file in docs/study-file.md."""
+
+    source: str = "fashion-mini"
+    root: str | None = None
+    image_size: int | None = Field(None, ge=1, le=4096)
+    fraction: float = Field(1.0, gt=0, le=1)
+    validation: float = Field(0.1, gt=0, lt=1)
+    split: Literal["fixed", "per-seed"] = "fixed"
+    split_seed: int = Field(0, ge=0, lt=2**63)
+    augment: Augment = Augment()
+
+
+class AttentionSettings(Frozen):
+    """A mechanism, its arguments, and the module paths or globs after which it sits."""
+
+    name: str
+    args: dict[str, Any] = Field(default_factory=dict)
+    at: Names
+
+
+class ModelSettings(Frozen):
+    """A backbone, its arguments and weights, and the attention attached to it (None: none)."""
+
+    backbone: str = "cnn"
+    args: dict[str, Any] = Field(default_factory=dict)
+    weights: str | None = None
+    attention: AttentionSettings | None = None
+
+
+class OptimizerSettings(Frozen):
+    """Any of torch.optim by its lower-case name; `args` are the optimiser's own further arguments."""
+
+    name: str = "adam"
+    lr: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    args: dict[str, Any] = Field(default_factory=dict)
+
+
+class ScheduleSettings(Frozen):
+    """constant | plateau | step | cosine. Plateau watches the validation loss, never the test set.
+
+    factor, patience: plateau. step_size (epochs), gamma: step. warmup (epochs), floor (fraction of lr): cosine.
+    """
+
+    name: str = "constant"
+    factor: float | None = Field(None, gt=0, lt=1)
+    patience: int | None = Field(None, ge=0)
+    step_size: int | None = Field(None, ge=1)
+    gamma: float | None = Field(None, gt=0, le=1)
+    warmup: float | None = Field(None, ge=0)
+    floor: float | None = Field(None, ge=0, lt=1)
+
+
+class StageSettings(Frozen):
+    """One stage of a staged recipe: which parameters train (globs), for how long, how fast."""
+
+    epochs: int = Field(ge=1, le=100_000)
+    train: Names = ("*",)
+    lr: dict[str, float] = Field(default_factory=dict)
+    optimizer: OptimizerSettings | None = None
+    schedule: ScheduleSettings | None = None
+
+
+def _to_stages(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+class TrainSettings(Frozen):
+    """The recipe."""
+
+    epochs: int = Field(8, ge=1, le=100_000)
+    batch_size: int = Field(128, ge=1, le=1_000_000)
+    optimizer: OptimizerSettings = OptimizerSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    stages: Annotated[tuple[StageSettings, ...], BeforeValidator(_to_stages)] = ()
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    clip_norm: float | None = Field(None, gt=0)
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    channels_last: bool = False
+    compile: bool = False
+    deterministic: bool = False
+    keep: Literal["none", "last", "best"] = "none"
+
+
+class Settings(Frozen):
+    """Everything that makes one variant."""
+
+    data: DataSettings = DataSettings()
+    model: ModelSettings = ModelSettings()
+    train: TrainSettings = TrainSettings()
