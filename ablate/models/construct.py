@@ -1,0 +1,94 @@
+"""From a name and arguments to an object: an entry of a literal dict, or the user's `package.module:name`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import nn
+
+from ablate.errors import AblateError, did_you_mean
+
+
+class ModelError(AblateError):
+    """A backbone or a mechanism that does not exist, cannot be built as asked, or does not fit the images."""
+
+
+def resolve(kind: str, name: str, known: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
+    """What `name` stands for: an entry of `known`, or the object at an import path ``package.module:name``.
+
+    kind: ``"attention"`` or ``"backbone"``, for the message. Raises ModelError naming what was tried.
+    """
+    if name in known:
+        return known[name]
+    module_name, colon, attribute = name.partition(":")
+    if not colon:
+        hint = did_you_mean(name, known)
+        raise ModelError(
+            f"no {kind} is called {name!r}"
+            f"\n    allowed: {', '.join(known)}, or an import path such as 'package.module:Name'"
+            + (f"\n    {hint}" if hint else "")
+        )
+    try:
+        module = import_module(module_name)
+    except Exception as error:  # the user's file runs here, and may fail in any way
+        raise ModelError(
+            f"{kind} {name!r}: importing {module_name!r} failed with {type(error).__name__}: {error}"
+            "\n    the module must be importable from the folder where the command runs, or be installed"
+        ) from error
+    found = getattr(module, attribute, None)
+    if not callable(found):
+        named = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        hint = did_you_mean(attribute, named)
+        raise ModelError(
+            f"{kind} {name!r}: {module_name!r} was imported, but has no class or function {attribute!r}"
+            + (f"\n    {hint}" if hint else "")
+        )
+    return found
+
+
+def construct(
+    kind: str, name: str, factory: Callable[..., Any], given: Mapping[str, Any], args: Mapping[str, Any]
+) -> Any:
+    """``factory(**given, **args)``; arguments that do not fit are a ModelError naming those that would.
+
+    given: what the house passes (channels, classes, ...). args: what the study says.
+    """
+    allowed = accepted_arguments(factory)
+    choice = tuple(argument for argument in allowed if argument not in given)
+    for key in args:
+        if key in given or (choice and key not in choice and "**" not in allowed):
+            hint = did_you_mean(key, choice)
+            raise ModelError(
+                f"{kind} {name!r} has no argument {key!r}\n    allowed: {', '.join(choice) or 'none'}"
+                + (f"\n    {hint}" if hint else "")
+            )
+    try:
+        return _call(factory, {**given, **args})
+    except (TypeError, ValueError) as error:
+        shown = ", ".join(f"{key}={value!r}" for key, value in args.items())
+        raise ModelError(f"{kind} {name}({shown}): {error}") from error
+
+
+def _call(factory: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    """``factory(**arguments)``; on the meta device also one that needs numbers while it builds."""
+    try:
+        return factory(**arguments)
+    except RuntimeError:
+        if not torch.empty(0).is_meta:
+            raise
+    with torch.device("cpu"):  # such as torch.linspace(...).tolist() for rates that grow with the depth
+        built = factory(**arguments)
+    return built.to("meta") if isinstance(built, nn.Module) else built
+
+
+def accepted_arguments(factory: Callable[..., Any]) -> tuple[str, ...]:
+    """Names that `factory` takes as keywords, with ``"**"`` when it takes any."""
+    parameters = inspect.signature(factory).parameters.values()
+    keywords = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    names = tuple(p.name for p in parameters if p.kind in keywords)
+    takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
+    return (*names, "**") if takes_any else names
