@@ -56,13 +56,28 @@ def _root(
     pass
 
 
-def _load(path: Path, overrides: Sequence[str] | None, seeds: str | None = None) -> Study:
+def _load(path: Path, overrides: Sequence[str] | None) -> Study:
     from ablate.spec import load_study
 
-    given = list(overrides or ())
-    if seeds is not None:
-        given.append(f"seeds=[{seeds}]")
-    return load_study(path, given)
+    _import_from(path.absolute().parent, Path.cwd())
+    return load_study(path, overrides or ())
+
+
+def _import_from(*folders: Path) -> None:
+    """A study may name `package.module:name` beside it or in the working directory. Last on the path, so that no
+    file there hides a library; workers take the path over."""
+    for folder in map(str, folders):
+        if folder not in sys.path:
+            sys.path.append(folder)
+
+
+def _seeds(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isascii() and word.isdigit() and len(word) < 19 for word in words):
+        raise typer.BadParameter(f"{text!r} is no list of whole numbers such as 0,1,2", param_hint="--seeds")
+    return tuple(dict.fromkeys(int(word) for word in words))
 
 
 @app.command()
@@ -91,8 +106,9 @@ def run(
     from ablate.runner import run_study
 
     summary = run_study(
-        _load(study, overrides, seeds),
+        _load(study, overrides),
         output=output,
+        seeds=_seeds(seeds),
         only=tuple(only or ()),
         exclude=tuple(exclude or ()),
         jobs=jobs,
@@ -125,8 +141,9 @@ def plan(
 
     _one_of("--format", format, ("text", "json"))
     planned = runner.plan_study(
-        _load(study, overrides, seeds),
+        _load(study, overrides),
         output=output,
+        seeds=_seeds(seeds),
         only=tuple(only or ()),
         exclude=tuple(exclude or ()),
         device=device,

@@ -1,14 +1,14 @@
 """What one variant is made of: data, model and training settings, as frozen and strictly typed values.
 
-Pydantic holds types and ranges; names of mechanisms, backbones, optimisers and schedules, and their arguments,
-are held against `ablate.spec.catalogue` by the loader, which knows file and line.
+Pydantic holds types and ranges; names of mechanisms, backbones, optimisers and schedules, and their
+arguments, are held against `ablate.spec.catalogue` by the loader, which knows file and line.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 
 class Frozen(BaseModel):
@@ -24,15 +24,21 @@ def _to_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_to_tuple), Field(min_length=1)]
+_TEXT = {"type": "string", "minLength": 1}
+Names = Annotated[
+    tuple[Annotated[str, Field(min_length=1)], ...],
+    BeforeValidator(_to_tuple),
+    Field(min_length=1),
+    WithJsonSchema({"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "minItems": 1}]}),
+]
 
 
 class Augment(Frozen):
     """Training-time augmentation; zero or false switches a step off.
 
     crop: pixels of zero padding before a random crop. flip: horizontally, one half of the images.
-    jitter: strength of brightness, contrast, saturation and hue changes (hue moves by jitter / 4, at most 0.5).
-    rotate: largest angle in degrees.
+    jitter: strength of brightness, contrast, saturation and hue changes (hue moves by jitter / 4, at most
+    0.5). rotate: largest angle in degrees.
     """
 
     crop: int = Field(0, ge=0, le=64)
@@ -83,7 +89,8 @@ class OptimizerSettings(Frozen):
 class ScheduleSettings(Frozen):
     """constant | plateau | step | cosine. Plateau watches the validation loss, never the test set.
 
-    factor, patience: plateau. step_size (epochs), gamma: step. warmup (epochs), floor (fraction of lr): cosine.
+    factor, patience: plateau. step_size (epochs), gamma: step. warmup (epochs), floor (fraction of lr):
+    cosine.
     """
 
     name: str = "constant"

@@ -1,0 +1,195 @@
+"""A whole study as frozen data. `ablate.spec.loader` makes one from a file; `ablate.variants` expands it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+
+from ablate.spec.claims import Claim, Metric
+from ablate.spec.dotted import lay_over
+from ablate.spec.generators import Generator
+from ablate.spec.matrix import Matrix
+from ablate.spec.names import StudyName
+from ablate.spec.settings import Frozen, Settings
+from ablate.spec.source import Document
+from ablate.spec.sweeps import Design, Sweep
+from ablate.spec.words import must_be, refuse
+
+MAX_SEEDS = 1000
+
+
+def to_seeds(value: Any) -> Any:
+    """A list of distinct whole numbers, or a number n for 0 .. n-1."""
+    if isinstance(value, tuple):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not 1 <= value <= MAX_SEEDS:
+            raise must_be(f"a number of seeds from 1 to {MAX_SEEDS}", value)
+        return tuple(range(value))
+    if not isinstance(value, list):
+        hint = (
+            f"write seeds: [{value}]" if isinstance(value, str) and value.replace(",", "").isdigit() else ""
+        )
+        raise must_be("a list of whole numbers, or the number of seeds", value, hint=hint)
+    if not value:
+        raise refuse("must not be empty, got []: without a seed nothing is trained", hint="write seeds: 5")
+    if len(value) > MAX_SEEDS:
+        raise must_be(f"at most {MAX_SEEDS} seeds", len(value))
+    for index, seed in enumerate(value):
+        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+            raise must_be("a whole number of at least 0", seed, place=(index,))
+        if seed in value[:index]:
+            raise refuse(f"the seed {seed} is given twice", place=(index,))
+    return tuple(value)
+
+
+_SEEDS_SCHEMA = {
+    "anyOf": [
+        {"type": "integer", "minimum": 1, "maximum": MAX_SEEDS},
+        {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "uniqueItems": True},
+    ]
+}
+Seeds = Annotated[tuple[int, ...], BeforeValidator(to_seeds), WithJsonSchema(_SEEDS_SCHEMA)]
+
+
+class VariantSpec(Frozen):
+    """Dotted settings on the defaults, or on another variant; a value replaces what was there as a whole."""
+
+    settings: dict[str, Any] = Field(default_factory=dict)
+    extends: str | None = None
+
+
+class Control(Frozen):
+    """The baseline widened until it costs what `to` costs."""
+
+    match: Literal["params", "macs"]
+    to: str = Field(description="the variant whose budget is matched")
+
+
+class Analysis(Frozen):
+    """How variants are compared. margin: of equivalence, in percentage points; level: of significance."""
+
+    test: Literal["welch", "paired", "dunnett"] = "welch"
+    correction: Literal["holm", "none"] = "holm"
+    margin: float = Field(0.5, gt=0, le=100)
+    level: float = Field(0.05, gt=0, lt=0.5)
+
+
+def _to_number(value: Any) -> Any:
+    """A whole number stays one: whether a range is of whole numbers depends on it."""
+    if value is not None and (not isinstance(value, int | float) or isinstance(value, bool)):
+        raise must_be("a number", value)
+    return value
+
+
+Number = Annotated[Any, BeforeValidator(_to_number), WithJsonSchema({"type": "number"})]
+
+
+def _list_as_values(data: Any) -> Any:
+    return {"values": data} if isinstance(data, list) else data
+
+
+class Dimension(Frozen):
+    """One setting of a search: `values`, or a range from `low` to `high`, in steps or on a log scale."""
+
+    values: (
+        Annotated[tuple[Any, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)] | None
+    ) = None
+    low: Number = None
+    high: Number = None
+    step: Number = None
+    log: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_list(cls, data: Any) -> Any:
+        return _list_as_values(data)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Dimension:
+        if self.values is not None:
+            if not self.values:
+                raise refuse("must not be empty: give at least one value")
+            if (self.low, self.high, self.step, self.log) != (None, None, None, False):
+                raise refuse("has both values and a range; keep one")
+            return self
+        if self.low is None or self.high is None:
+            raise refuse("needs a list of values, or low and high")
+        if not self.low < self.high:
+            raise must_be(f"greater than low ({self.low})", self.high, place=("high",))
+        if self.log and self.low <= 0:
+            raise must_be("greater than 0 on a log scale", self.low, place=("low",))
+        if self.step is not None and self.step <= 0:
+            raise must_be("greater than 0", self.step, place=("step",))
+        if self.log and self.step is not None:
+            raise refuse("a log scale takes no step", place=("step",))
+        return self
+
+    def ends(self) -> tuple[tuple[str | int, Any], ...]:
+        """Values to try a setting with, each with its key: all of a list, both ends of a range."""
+        if self.values is not None:
+            return tuple(enumerate(self.values))
+        return (("low", self.low), ("high", self.high))
+
+
+class Tune(Frozen):
+    """A search. `start`: the variant searched around (null: the defaults); `also`: others to tune as much."""
+
+    space: dict[str, Dimension] = Field(min_length=1)
+    trials: int = Field(20, ge=1, le=1_000_000)
+    objectives: dict[Metric, Literal["maximize", "minimize"]] = Field({"accuracy": "maximize"}, min_length=1)
+    start: str | None = Field(None, alias="from")
+    also: Annotated[tuple[str, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)] = ()
+
+
+class Head(Frozen):
+    """What a study says of itself, apart from its variants and what is made of them."""
+
+    name: StudyName
+    title: str = ""
+    baseline: str
+    seeds: Seeds = (0, 1, 2, 3, 4)
+    analysis: Analysis = Analysis()
+
+
+class Study(Head):
+    """A study file, checked. `document`: the file as read, with overrides, and the line of every key."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    defaults: Settings = Settings()
+    variants: dict[str, VariantSpec]
+    sweeps: tuple[Sweep, ...] = ()
+    designs: tuple[Design, ...] = ()
+    matrix: tuple[Matrix, ...] = ()
+    controls: tuple[Control, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    tune: Tune | None = None
+    document: Document = Field(exclude=True, repr=False, default_factory=lambda: Document("", {}, {}))
+
+    def where(self, *place: str | int) -> str:
+        """``"studies/msa.yaml:12"``: the line of a key of the study, ``where("variants", "msa")``."""
+        return self.document.where(*place)
+
+    def generators(self) -> tuple[tuple[tuple[str, int], Generator], ...]:
+        """Sweeps, designs and matrix entries, each with its place in the file."""
+        lists: dict[str, tuple[Generator, ...]] = {
+            "sweeps": self.sweeps,
+            "designs": self.designs,
+            "matrix": self.matrix,
+        }
+        return tuple(((key, index), item) for key, items in lists.items() for index, item in enumerate(items))
+
+
+def variant_data(
+    defaults: Mapping[str, Any], variants: Mapping[str, VariantSpec], name: str
+) -> dict[str, Any]:
+    """The plain nested settings of a named variant: the defaults, what it extends, and its own on top.
+
+    The chain of `extends` must be known to be free of circles and of unknown names.
+    """
+    spec = variants[name]
+    base = defaults if spec.extends is None else variant_data(defaults, variants, spec.extends)
+    return lay_over(base, spec.settings)[0]

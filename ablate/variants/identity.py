@@ -1,0 +1,221 @@
+"""What can change a result, in one canonical form, and hashes over it.
+
+Two settings with the same canonical form are the same variant. Left out is what changes no result: where data
+lie (their fingerprint is in the trial's identity) and which weights are kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ablate.errors import Problem, StudyError
+from ablate.spec.catalogue import ATTENTION, BACKBONES, OPTIMIZERS, schedule_arguments, with_defaults
+from ablate.spec.names import is_import_path, module_file
+from ablate.spec.settings import AttentionSettings, OptimizerSettings, ScheduleSettings, Settings
+from ablate.spec.words import show
+
+# Raised whenever a change of our code changes the result of a training run, or a measured cost, respectively.
+TRAINING_CODE = 1
+MEASURE_CODE = 1
+
+
+def canonical(settings: Settings) -> dict[str, Any]:
+    """Plain nested settings with every default filled in, equal for settings that must give equal results.
+
+    Attention with all its switches off is None; `at` is sorted and without repetition; a schedule has its own
+    keys only; lists are lists and whole floats are floats. `data.root` and `train.keep` are absent.
+    """
+    data = settings.model_dump()
+    del data["data"]["root"], data["train"]["keep"]
+    model, train = settings.model, settings.train
+    backbone = BACKBONES.get(model.backbone)
+    data["model"]["args"] = with_defaults(model.args, backbone.args if backbone else {})
+    data["model"]["attention"] = _attention(model.attention)
+    data["train"]["optimizer"] = _optimizer(train.optimizer)
+    data["train"]["schedule"] = _schedule(train.schedule)
+    for stage, plain in zip(train.stages, data["train"]["stages"], strict=True):
+        plain["optimizer"] = None if stage.optimizer is None else _optimizer(stage.optimizer)
+        plain["schedule"] = None if stage.schedule is None else _schedule(stage.schedule)
+    return {section: _normal(values) for section, values in data.items()}
+
+
+def _attention(attention: AttentionSettings | None) -> dict[str, Any] | None:
+    if attention is None:
+        return None
+    entry = ATTENTION.get(attention.name)
+    args = with_defaults(attention.args, entry.args if entry else {})
+    if entry and entry.switches and not any(args[switch] for switch in entry.switches):
+        return None
+    return {"name": attention.name, "args": args, "at": sorted(set(attention.at))}
+
+
+def _optimizer(optimizer: OptimizerSettings) -> dict[str, Any]:
+    entry = OPTIMIZERS[optimizer.name]
+    return optimizer.model_dump() | {"args": with_defaults(optimizer.args, entry.args)}
+
+
+def _schedule(schedule: ScheduleSettings) -> dict[str, Any]:
+    return {"name": schedule.name, **schedule_arguments(schedule)}
+
+
+def _normal(value: Any) -> Any:
+    """Tuples as lists, and no negative zero."""
+    if isinstance(value, Mapping):
+        return {key: _normal(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_normal(item) for item in value]
+    return value + 0.0 if isinstance(value, float) else value
+
+
+def _sha256(data: Any) -> str:
+    """Of the JSON text with sorted keys, so that the order of keys does not matter."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def variant_id(settings: Settings) -> str:
+    """12 hex characters over the canonical settings."""
+    return _sha256(canonical(settings))[:12]
+
+
+def trial_identity(
+    settings: Settings,
+    seed: int,
+    *,
+    data_fingerprint: str,
+    precision: str,
+    weights_sha256: str | None = None,
+    sources: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """All that can change the result of a trial.
+
+    precision: as resolved on the device, in place of `auto`. weights_sha256: of the weights file, in place of
+    its path. sources: SHA-256 of the user's own modules by name.
+    """
+    plain = canonical(settings)
+    del plain["train"]["precision"]
+    if weights_sha256 is not None:
+        del plain["model"]["weights"]
+    return {
+        "settings": plain,
+        "seed": seed,
+        "data_fingerprint": data_fingerprint,
+        "precision": precision,
+        "weights_sha256": weights_sha256,
+        "sources": dict(sorted((sources or {}).items())),
+        "training_code": TRAINING_CODE,
+    }
+
+
+def identity_hash(identity: Mapping[str, Any]) -> str:
+    """16 hex characters; independent of the order of keys."""
+    return _sha256(_normal(identity))[:16]
+
+
+def cost_id(
+    settings: Settings,
+    *,
+    input_shape: Sequence[int],
+    classes: int,
+    sources: Mapping[str, str] | None = None,
+) -> str:
+    """16 hex characters over what can change a cost: the model (not its weights), the input and the user's
+    modules.
+
+    input_shape: (C, H, W). sources: of `source_fingerprints`; the data's own module has no part in a cost.
+    """
+    model = canonical(settings)["model"]
+    del model["weights"]
+    used = {model["backbone"], (model["attention"] or {}).get("name")}
+    content = {
+        "model": model,
+        "input_shape": list(input_shape),
+        "classes": classes,
+        "sources": {name: digest for name, digest in (sources or {}).items() if name in used},
+        "measure_code": MEASURE_CODE,
+    }
+    return _sha256(content)[:16]
+
+
+ABSENT = object()
+
+
+def differences(
+    old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
+) -> dict[str, tuple[Any, Any]]:
+    """Dotted key -> (old, new) where two nested mappings differ; ABSENT for a key that one of them lacks.
+
+    Mappings that name different things (another mechanism, another schedule) differ as a whole.
+    """
+    found: dict[str, tuple[Any, Any]] = {}
+    for key in dict.fromkeys((*old, *new)):
+        before, after = old.get(key, ABSENT), new.get(key, ABSENT)
+        nested = isinstance(before, Mapping) and isinstance(after, Mapping)
+        if nested and before.get("name") == after.get("name"):
+            found |= differences(before, after, f"{prefix}{key}.")
+        elif ABSENT in (before, after) or _sha256(before) != _sha256(after):
+            found[f"{prefix}{key}"] = (before, after)
+    return found
+
+
+def changed_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The differences of two trial identities, one line each: ``"train.epochs: 4 -> 5"``."""
+    return [
+        f"{key}: {_shown(before)} -> {_shown(after)}"
+        for key, (before, after) in sorted(differences(_in_words(old), _in_words(new)).items())
+    ]
+
+
+def _in_words(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings' sections and the other fields side by side, in a user's words."""
+    plain = {
+        key.replace("_", " "): value for key, value in identity.items() if key not in ("settings", "sources")
+    }
+    sources = {f"source of {name}": digest for name, digest in identity.get("sources", {}).items()}
+    return {**identity.get("settings", {}), **sources, **plain}
+
+
+def _shown(value: Any) -> str:
+    return "(absent)" if value is ABSENT else show(value)
+
+
+def weights_sha256(settings: Settings) -> str | None:
+    """SHA-256 of the weights file's content; None without one. StudyError if it cannot be read."""
+    weights = settings.model.weights
+    if weights is None or weights == "default":
+        return None
+    try:
+        with Path(weights).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        message = f"the weights file {weights!r} cannot be read: {error.strerror or error}"
+        raise StudyError([Problem(message, field="model.weights")]) from None
+
+
+def source_fingerprints(settings: Settings) -> dict[str, str]:
+    """SHA-256 of the source file of each ``package.module:name`` in the settings, by that name.
+
+    The file is found as an import would find it, but is not executed. What it imports in turn is not
+    followed. Raises StudyError for a module that cannot be found.
+    """
+    attention = settings.model.attention
+    fields = {
+        "data.source": settings.data.source,
+        "model.backbone": settings.model.backbone,
+        "model.attention.name": attention.name if attention is not None else "",
+    }
+    found: dict[str, str] = {}
+    for field, name in fields.items():
+        if not is_import_path(name):
+            continue
+        file = module_file(name.split(":")[0])
+        if file is None:
+            hint = "run where it can be imported from, or install it"
+            message = f"there is no module {name.split(':')[0]!r} on Python's path"
+            raise StudyError([Problem(message, field=field, hint=hint)])
+        found[name] = hashlib.sha256(file.read_bytes()).hexdigest()
+    return found
