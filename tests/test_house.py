@@ -29,7 +29,7 @@ LAYERS = {
     "report": 3,
     "status": 3,
     "runner": 4,
-    "display": 4,
+    "display": 3,
     "cli": 5,
     "__main__": 6,
 }
@@ -37,7 +37,18 @@ LAYERS = {
 NEIGHBOURS = {
     ("data", "environment"): "to name a torch and torchvision that do not match",
 }
-TORCH_FREE = ("errors", "seeds", "spec", "record", "variants", "store", "stats", "execute", "report", "status")
+TORCH_FREE = (
+    "errors",
+    "seeds",
+    "spec",
+    "record",
+    "variants",
+    "store",
+    "stats",
+    "execute",
+    "report",
+    "status",
+)
 
 
 def room(path: Path) -> str:
@@ -78,15 +89,21 @@ def test_a_module_imports_lower_layers_only(path: Path) -> None:
         assert allowed, f"{here} (layer {LAYERS[here]}) imports {other} (layer {LAYERS[other]})"
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if room(p) in TORCH_FREE], ids=lambda p: str(p.relative_to(PACKAGE)))
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if room(p) in TORCH_FREE], ids=lambda p: str(p.relative_to(PACKAGE))
+)
 def test_the_analysis_arm_never_imports_torch(path: Path) -> None:
-    heavy = {name for name in imports(path) if name.split(".")[0] in {"torch", "torchvision", "fvcore", "timm"}}
+    heavy = {
+        name for name in imports(path) if name.split(".")[0] in {"torch", "torchvision", "fvcore", "timm"}
+    }
     assert not heavy
 
 
 def loaded_by(code: str) -> set[str]:
     script = f"import sys, json\n{code}\nprint('\\n' + json.dumps(sorted(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
+    )
     return set(json.loads(done.stdout.strip().splitlines()[-1]))
 
 

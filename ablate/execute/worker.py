@@ -1,0 +1,88 @@
+"""The life of one worker process: read an item, run it, send back what became of it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import faulthandler
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
+from typing import Any
+
+from ablate.execute.base import describe_error
+
+READY = "ready"
+BEGUN = "begun"
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def work(connection: Connection[Any, Any], initializer: Callable[[], None] | None) -> None:
+    """Serve items until the parent closes the connection or dies.
+
+    Sends READY, or the failure of the initializer; then for each pickled (function, item) BEGUN, so that the
+    parent knows whose fault a sudden end is, and (value, failure, seconds).
+    """
+    # Ctrl-C reaches the whole foreground group of the terminal; only the parent decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _die_with_parent()
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # no standard error, as under pythonw
+        faulthandler.enable()
+    try:
+        if initializer is not None:
+            initializer()
+    except (Exception, SystemExit) as error:
+        connection.send(describe_error(error))
+        return
+    connection.send(READY)
+    while True:
+        try:
+            payload = connection.recv_bytes()
+            connection.send(BEGUN)
+            connection.send_bytes(_serve(payload))
+        except (EOFError, OSError):
+            return
+
+
+def _serve(payload: bytes) -> bytes:
+    started = time.monotonic()
+    try:
+        function, item = pickle.loads(payload)  # noqa: S301  (from our own parent, through a private pipe)
+        value = function(item)
+        return _pickled((value, None, time.monotonic() - started))
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
+        return _pickled((None, describe_error(error), time.monotonic() - started))
+
+
+def _pickled(answer: object) -> bytes:
+    return bytes(ForkingPickler.dumps(answer))
+
+
+def _die_with_parent() -> None:
+    """No orphans, even when the parent was killed with SIGKILL and could tidy nothing up.
+
+    A thread waits on the pipe that closes with the parent. On Linux the kernel is asked as well, for code
+    that never lets go of the interpreter lock; the parent may already have gone before it was asked.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, name="ablate-parent-watch", daemon=True).start()
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent.pid:
+            os._exit(1)

@@ -1,0 +1,176 @@
+"""A plan in JSON for programs and in text for people, and how long it will take."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import Any
+
+from ablate.record import AttachedModule
+from ablate.runner.plan import Plan
+from ablate.variants import Variant, canonical
+
+# A validation or test image goes forward only, a training image forward and twice as much backward.
+_FORWARD_SHARE = 1 / 3
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """The contract of `plan --format json`. trials, pending: counts; pending ones would be trained now."""
+    return {
+        "study": plan.study.name,
+        "trials": len(plan.trials),
+        "pending": len(plan.wanted),
+        "done": sum(trial.state == "done" for trial in plan.trials),
+        "failed": sum(trial.state == "failed" for trial in plan.trials),
+        "device": plan.device,
+        "variants": [_variant_json(plan, variant) for variant in plan.variants],
+        "warnings": list(plan.warnings),
+        "again": [
+            {"variant": trial.variant.name, "seed": trial.job.seed, "changes": list(trial.changes)}
+            for trial in plan.trials
+            if trial.changes
+        ],
+    }
+
+
+def _variant_json(plan: Plan, variant: Variant) -> dict[str, Any]:
+    inspection, planned = plan.inspections[variant.name], plan.planned(variant.name)
+    return {
+        "name": variant.name,
+        "aliases": list(variant.aliases),
+        "id": variant.id,
+        "seeds": list(planned.trials),
+        "settings": canonical(variant.settings),
+        "changed": variant.changed or {},
+        "param_count": inspection.param_count,
+        "macs": inspection.macs,
+        "attention_modules": [module.model_dump() for module in inspection.attached],
+        "warnings": list(inspection.notes),
+        "trials": {str(seed): trial_id for seed, trial_id in planned.trials.items()},
+    }
+
+
+def plan_text(plan: Plan, *, estimate: bool = False) -> str:
+    """The plan as a page of text. estimate: measure a step of each variant that is to be trained."""
+    parts = [_heading(plan), _table(plan), *_stale(plan)]
+    notes = [f"{name}: {note}" for name, found in plan.inspections.items() for note in found.notes]
+    parts += [f"note: {note}" for note in (*plan.warnings, *notes)]
+    if estimate and plan.wanted:
+        from ablate.environment import available_cores
+
+        workers = available_cores() if plan.device == "cpu" else 1
+        said = f"{workers} worker{'s' if workers > 1 else ''} on {plan.device}"
+        parts.append(f"about {_minutes(_estimate(plan, workers))} of training with {said}")
+    return "\n".join(part for part in parts if part)
+
+
+def _heading(plan: Plan) -> str:
+    states = Counter(trial.state for trial in plan.trials)
+    failed = f", {states['failed']} failed" if states["failed"] else ""
+    title = f"{plan.study.name}: {plan.study.title}\n" if plan.study.title else f"{plan.study.name}\n"
+    data = plan.record.data
+    return (
+        f"{title}{data['source']}: {data['train_count']:,} images to train, {data['validation_count']:,} to "
+        f"validate, {data['test_count']:,} to test\n"
+        f"{len(plan.variants)} variants × {len(plan.record.seeds)} seeds = {len(plan.trials)} trials: "
+        f"{states['done']} done{failed}, {len(plan.wanted)} to train\n"
+    )
+
+
+def _table(plan: Plan) -> str:
+    base = plan.inspections[plan.record.baseline]
+    rows = [("variant", "parameters", "Δ", "MACs", "Δ", "done", "attention", "changes against the baseline")]
+    for variant in plan.variants:
+        found = plan.inspections[variant.name]
+        mine = [trial for trial in plan.trials if trial.variant.name == variant.name]
+        rows.append(
+            (
+                variant.name,
+                f"{found.param_count:,}",
+                _delta(found.param_count, base.param_count),
+                f"{found.macs:,}",
+                _delta(found.macs, base.macs),
+                f"{sum(trial.state == 'done' for trial in mine)}/{len(mine)}",
+                _places(found.attached),
+                ", ".join(f"{key}={_value(value)}" for key, value in (variant.changed or {}).items()) or "-",
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column in (0, 6) else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=False))
+        )
+        + f"  {row[-1]}"
+        for row in rows
+    )
+
+
+def _delta(count: int, base: int) -> str:
+    return "" if count == base else f"{100 * (count - base) / base:+.2f} %"
+
+
+def _places(attached: tuple[AttachedModule, ...]) -> str:
+    return " ".join(f"{module.path}({module.channels})" for module in attached) or "none"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(str, value))}]"
+    if isinstance(value, dict) and "name" in value:
+        args = ", ".join(f"{key}={_value(arg)}" for key, arg in value.get("args", {}).items())
+        return f"{value['name']}({args})"
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _stale(plan: Plan) -> list[str]:
+    """Trials that were done, grouped by what has changed since."""
+    groups = Counter(trial.changes for trial in plan.trials if trial.changes)
+    return [
+        f"{count} trial{'s' if count > 1 else ''} that were done must run again, since this changed: "
+        + "; ".join(changes)
+        for changes, count in groups.items()
+    ]
+
+
+# Time
+
+
+def estimate(plan: Plan, workers: int) -> float:
+    """Seconds until all wanted trials are done with so many workers, from one measured step a variant."""
+    return _estimate(plan, workers)
+
+
+def _estimate(plan: Plan, workers: int) -> float:
+    from ablate.trial import measured_step
+
+    seconds: dict[str, float] = {}
+    for trial in plan.wanted:
+        variant = trial.variant
+        if variant.id not in seconds:
+            step_s = measured_step(variant.settings, plan.images[variant.name], plan.device)
+            seconds[variant.id] = step_s * _steps(plan, variant)
+    total = sum(seconds[trial.variant.id] for trial in plan.wanted)
+    longest = max(seconds.values(), default=0.0)
+    return max(total / workers, longest)
+
+
+def _steps(plan: Plan, variant: Variant) -> float:
+    """Training steps of one trial, with reading the validation and test images counted in steps."""
+    settings, images = variant.settings, plan.images[variant.name]
+    used = len(images.train) * settings.data.fraction
+    batch = settings.train.batch_size
+    epochs = sum(stage.epochs for stage in settings.train.stages) or settings.train.epochs
+    train = math.ceil(used * (1 - settings.data.validation) / batch)
+    validation = used * settings.data.validation / batch
+    return epochs * (train + _FORWARD_SHARE * validation) + 2 * _FORWARD_SHARE * len(images.test) / batch
+
+
+def _minutes(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.1f} hours"

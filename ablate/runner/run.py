@@ -1,0 +1,311 @@
+"""Run what is left of a study: train through an executor, measure costs after it, write the report."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+
+from ablate.display import Display, NullDisplay, Opening, WatchedTrial
+from ablate.environment import available_cores
+from ablate.errors import MachineError
+from ablate.execute import Executor, InlineExecutor, LocalExecutor, Outcome
+from ablate.record import TrialRecord
+from ablate.runner.describe import plan_text
+from ablate.runner.job import Job, run_job, tidy_up, write_failure
+from ablate.runner.plan import Plan, Trial, plan_study
+from ablate.runner.surroundings import Surroundings
+from ablate.spec import Study, to_yaml
+from ablate.store import write_text
+
+# One thread a worker: on the CPU parallelism comes from workers, and more threads give other last bits.
+WORKER_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    # cuBLAS reads it once; deterministic trials need it before CUDA starts.
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+}
+EXECUTORS = ("local", "inline")
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """How a run ended.
+
+    total, done, failed, missing: of the trials that were asked for. trained: by this run. skipped: failed in
+    an earlier run and not tried again. report: None when none was written.
+    """
+
+    exit_code: int
+    total: int
+    done: int
+    trained: int
+    failed: int
+    skipped: int
+    report: Path | None
+    message: str
+
+    @property
+    def missing(self) -> int:
+        return self.total - self.done - self.failed
+
+
+def run_study(
+    study: Study,
+    *,
+    output: str | Path = "results",
+    seeds: Sequence[int] | None = None,
+    only: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    jobs: int | None = None,
+    device: str = "auto",
+    executor: str | Executor = "local",
+    retry_failed: bool = False,
+    force: Sequence[str] = (),
+    fail_fast: bool = False,
+    timeout: float | None = None,
+    dry_run: bool = False,
+    display: Display | None = None,
+) -> RunSummary:
+    """Train what is missing, measure what each variant costs, write the report; print through `display` only.
+
+    jobs: workers; by default a core each, or one a GPU. executor: a name in `EXECUTORS`, or an `Executor`.
+    timeout: seconds for one trial. An interrupt ends the run with exit code 130 and keeps all that is
+    finished.
+    Raises what `plan_study` raises, before anything is written, and StoreError when the tree cannot be
+    written.
+    """
+    display = display or NullDisplay()
+    plan = plan_study(
+        study,
+        output=output,
+        seeds=seeds,
+        only=only,
+        exclude=exclude,
+        device=device,
+        retry_failed=retry_failed,
+        force=force,
+    )
+    if dry_run:
+        display.end(plan_text(plan), "")
+        return _summary(plan, {}, None, 0)
+    pool = _make_executor(executor, plan, device, jobs, timeout)
+    plan.store.prepare()
+    plan.store.write_plan(plan.record)
+    write_text(plan.store.study(study.name).study, study_as_run(study))
+    plan.store.write_last(study.name)
+    records: dict[str, TrialRecord] = {}
+    with _interruptible():
+        try:
+            with contextlib.closing(pool):
+                _train(plan, pool, records, display, fail_fast=fail_fast, timeout=timeout)
+            _measure_costs(plan, display)
+            report = _write_report(plan, display)
+            summary = _summary(plan, records, report, None)
+        except KeyboardInterrupt:
+            summary = _summary(plan, records, None, INTERRUPTED)
+    display.end(summary.message, str(summary.report or ""))
+    return summary
+
+
+def study_as_run(study: Study) -> str:
+    """The study with what the command line changed, as a study file that runs again."""
+    changed = [
+        ".".join(map(str, place))
+        for place, where in study.document.places.items()
+        if where == "command line" and place
+    ]
+    said = f"; from the command line: {', '.join(changed)}" if changed else ""
+    return f"# {study.document.path} as it was run{said}\n{to_yaml(study.document.data)}"
+
+
+# Training
+
+
+def _train(
+    plan: Plan,
+    pool: Executor,
+    records: dict[str, TrialRecord],
+    display: Display,
+    *,
+    fail_fast: bool,
+    timeout: float | None,
+) -> None:
+    """Fill `records` as trials end. What did not end leaves no trace that counts."""
+    wanted = plan.wanted
+    watched = [_watched(trial) for trial in wanted]
+    own_process = not isinstance(pool, InlineExecutor)
+    work = [replace(trial.job, capture=own_process) for trial in wanted]
+    done = sum(trial.state == "done" and not trial.wanted for trial in plan.selected)
+    display.start(
+        Opening(plan.study.name, len(plan.selected), done, tuple(watched), pool.workers, plan.store)
+    )
+    for note in (*plan.warnings, *_skipped(plan)):
+        display.note(f"note: {note}")
+    try:
+        for outcome in pool.run(run_job, work, timeout_s=timeout):
+            record = _file(outcome)
+            if record is None:
+                continue
+            records[record.id] = record
+            display.finished(watched[outcome.index], record)
+            if fail_fast and record.status == "failed":
+                return
+    finally:
+        pool.cancel()
+        # Trials start in order, so only these can have begun; others may belong to a run beside this one.
+        for job in [job for job in work if job.trial_id not in records][: pool.workers]:
+            tidy_up(job)
+
+
+def _skipped(plan: Plan) -> list[str]:
+    count = sum(trial.state == "failed" and not trial.wanted for trial in plan.selected)
+    return (
+        [f"trials that failed in an earlier run: {count}; --retry-failed tries them again"] if count else []
+    )
+
+
+def _watched(trial: Trial) -> WatchedTrial:
+    return WatchedTrial(trial.variant.name, trial.job.seed, trial.job.trial_id)
+
+
+def _file(outcome: Outcome[Job, TrialRecord]) -> TrialRecord | None:
+    """The record of an outcome; None for a trial that was stopped, which stays pending."""
+    if outcome.value is not None:
+        return outcome.value
+    if outcome.failure is None or outcome.failure.kind == "cancelled":
+        return None
+    record = write_failure(outcome.item, outcome.failure, outcome.wall_s)
+    tidy_up(outcome.item)
+    return record
+
+
+def _make_executor(
+    executor: str | Executor, plan: Plan, device: str, jobs: int | None, timeout: float | None
+) -> Executor:
+    if not isinstance(executor, str):
+        return executor
+    if executor not in EXECUTORS:
+        raise MachineError(f"unknown executor {executor!r}; this version has: {', '.join(EXECUTORS)}")
+    if executor == "inline":
+        if timeout is not None:
+            raise MachineError("--timeout needs --executor local: the inline executor cannot stop a trial")
+        return InlineExecutor()
+    slots = _slots(plan.device, device, jobs)
+    return LocalExecutor(environment=WORKER_ENVIRONMENT, slots=slots[: max(1, len(plan.wanted))])
+
+
+def _slots(resolved: str, asked: str, jobs: int | None) -> list[dict[str, str]]:
+    """One mapping of environment variables a worker. On CUDA each sees one GPU, as its cuda:0."""
+    if not resolved.startswith("cuda"):
+        return [{}] * (jobs or (available_cores() if resolved == "cpu" else 1))
+    import torch
+
+    named = asked.startswith("cuda:")
+    indices = [int(resolved.partition(":")[2] or 0)] if named else list(range(torch.cuda.device_count()))
+    visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    names = [visible[index] if index < len(visible) else str(index) for index in indices]
+    # Round by round over the GPUs, so that a few workers are spread and not heaped.
+    return [{"CUDA_VISIBLE_DEVICES": names[worker % len(names)]} for worker in range(jobs or len(names))]
+
+
+# After training
+
+
+def _measure_costs(plan: Plan, display: Display) -> None:
+    """Once a variant and machine, in this process, when no worker runs: nothing disturbs the figures."""
+    from ablate.trial import measure_cost
+
+    around = Surroundings(plan.store, plan.device)
+    missing = [
+        variant
+        for variant in plan.variants
+        if plan.environment.machine
+        not in {cost.machine for cost in plan.store.read_costs(plan.planned(variant.name).cost_id)}
+    ]
+    if missing:
+        display.note(f"measuring what {len(missing)} variants cost")
+    for variant in missing:
+        images = plan.images[variant.name]
+        cost = measure_cost(
+            variant.settings,
+            image_shape=images.shape,
+            classes=len(images.classes),
+            environment=around.environment(deterministic=variant.settings.train.deterministic),
+        )
+        plan.store.write_cost(cost.model_copy(update={"id": plan.planned(variant.name).cost_id}))
+
+
+def _write_report(plan: Plan, display: Display) -> Path:
+    from ablate.report import write_report
+
+    display.note("writing the report")
+    return Path(write_report(plan.store, plan.study.name))
+
+
+def _summary(
+    plan: Plan, records: dict[str, TrialRecord], report: Path | None, exit_code: int | None
+) -> RunSummary:
+    """exit_code: None to judge by what was asked for and what is done."""
+    states = {
+        trial.job.trial_id: records[trial.job.trial_id].status
+        if trial.job.trial_id in records
+        else ("pending" if trial.wanted else trial.state)
+        for trial in plan.selected
+    }
+    total, done = len(states), sum(state == "done" for state in states.values())
+    failed = sum(state == "failed" for state in states.values())
+    skipped = sum(trial.state == "failed" and not trial.wanted for trial in plan.selected)
+    if exit_code is None:
+        exit_code = 0 if done == total else 1
+    trained = sum(record.status == "done" for record in records.values())
+    summary = RunSummary(exit_code, total, done, trained, failed, skipped, report, "")
+    return replace(summary, message=_message(summary, plan))
+
+
+def _message(summary: RunSummary, plan: Plan) -> str:
+    lines: list[str] = []
+    if summary.exit_code == INTERRUPTED:
+        return (
+            f"interrupted: {summary.done} of {summary.total} trials are done and kept; "
+            "run the same command again for the rest"
+        )
+    if not plan.wanted:
+        lines.append(f"nothing was left to train: {summary.done} of {summary.total} trials are done")
+    else:
+        lines.append(f"{summary.trained} trained; {summary.done} of {summary.total} trials are done")
+    if summary.failed:
+        earlier = f" ({summary.skipped} of them in an earlier run)" if summary.skipped else ""
+        lines.append(
+            f"{summary.failed} failed{earlier}; the records under {plan.store.root / 'trials'} say why; "
+            "--retry-failed tries again"
+        )
+    if summary.missing:
+        lines.append(f"{summary.missing} were not started; run the same command again for them")
+    if summary.report is not None:
+        lines.append(f"report: {summary.report}")
+    return "\n".join(lines)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM, as a scheduler or `kill` sends it, ends a run as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

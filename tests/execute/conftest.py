@@ -1,0 +1,124 @@
+"""Planted jobs in a module of their own, since a spawned worker must be able to import what it runs."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+import pytest
+
+JOBS = '''
+import os
+import signal
+import sys
+import time
+
+
+def double(item):
+    return 2 * item
+
+
+def environment(name):
+    return os.environ.get(name)
+
+
+def environment_before_start(name):
+    """What the process was started with, whatever Python code changed since."""
+    with open("/proc/self/environ", "rb") as file:
+        pairs = dict(part.split(b"=", 1) for part in file.read().split(b"\\0") if b"=" in part)
+    return pairs.get(name.encode(), b"").decode()
+
+
+def pid(item):
+    return os.getpid()
+
+
+def misbehave(item):
+    """Each item names its own fault."""
+    if item == "raise":
+        raise ValueError("a planted fault")
+    if item == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if item == "segfault":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if item == "exit":
+        os._exit(7)
+    if item == "sys.exit":
+        sys.exit("leaving")
+    if item == "memory":
+        raise MemoryError
+    if item == "hang":
+        time.sleep(600)
+    if item == "interrupt":
+        os.kill(os.getpid(), signal.SIGINT)
+    if item == "lambda":
+        return lambda: None
+    if item == "unspeakable":
+        raise Unspeakable(open(os.devnull))
+    return item
+
+
+class Unspeakable(Exception):
+    """Cannot be pickled: it holds an open file."""
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named as torch names its own."""
+
+
+def out_of_device_memory(item):
+    raise OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+
+def touch_and_hang(path):
+    """Writes this process's id, starts a grandchild, and waits for ever."""
+    import subprocess
+    child = subprocess.Popen(["sleep", "600"])
+    with open(path + ".new", "w") as file:
+        file.write(f"{os.getpid()} {child.pid}")
+    os.replace(path + ".new", path)
+    time.sleep(600)
+
+
+def hang_or_wait_for(item):
+    role, path = item.split()
+    if role == "hang":
+        touch_and_hang(path)
+    while not os.path.exists(path):
+        time.sleep(0.01)
+    return "done"
+
+
+def hold_the_interpreter_lock(path):
+    """Never gives another thread of this process a turn: no watching thread can end it."""
+    import ctypes
+    with open(path + ".new", "w") as file:
+        file.write(f"{os.getpid()}")
+    os.replace(path + ".new", path)
+    ctypes.PyDLL(None).sleep(600)
+
+
+def broken_initializer():
+    raise RuntimeError("a planted fault before the first item")
+
+
+def dying_initializer():
+    os._exit(3)
+
+
+def die_the_first_time():
+    marker = os.environ["MARKER"]
+    if not os.path.exists(marker):
+        open(marker, "w").close()
+        os._exit(3)
+'''
+
+
+@pytest.fixture
+def jobs(tmp_path, monkeypatch) -> ModuleType:
+    folder = tmp_path / "importable"
+    folder.mkdir()
+    (folder / "planted_jobs.py").write_text(JOBS)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(importlib.sys.modules, "planted_jobs", raising=False)
+    return importlib.import_module("planted_jobs")

@@ -1,0 +1,70 @@
+"""A job in a process of its own: where its words go, and what a crash leaves."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+
+import pytest
+
+from ablate.execute import ExecutionFailure
+from ablate.runner import plan_study, run_job
+from ablate.runner.job import OUTPUT_LIMIT_BYTES, collect_output, tidy_up, write_failure
+from ablate.store import Store, write_text
+
+
+@pytest.fixture
+def job(study, root):
+    return replace(plan_study(study, output=root).trials[0].job, capture=True)
+
+
+def test_what_a_trial_prints_ends_up_in_its_log_and_nowhere_else(job, monkeypatch, capfd):
+    import ablate.trial
+
+    def talkative(settings, seed, *, folder, **options):
+        write_text(job.paths.log, "a line of the log\n")
+        print("from Python")
+        print("a warning", file=sys.stderr)
+        os.write(1, b"from below Python\n")
+        raise ValueError("a planted fault")
+
+    monkeypatch.setattr(ablate.trial, "run_trial", talkative)
+    # pytest replaces these two; in a worker they are the process's own.
+    monkeypatch.setattr(sys, "stdout", open(1, "w", closefd=False))  # noqa: SIM115
+    monkeypatch.setattr(sys, "stderr", open(2, "w", closefd=False))  # noqa: SIM115
+    record = run_job(job)
+    print("afterwards")
+    sys.stdout.flush()
+    assert capfd.readouterr().out == "afterwards\n"
+    log = job.paths.log.read_text().splitlines()
+    assert log[:2] == ["a line of the log", "printed while it ran:"]
+    assert sorted(log[2:]) == ["a warning", "from Python", "from below Python"]
+    assert record.failure.log_tail == tuple(log)
+    assert not job.paths.output.exists()
+    assert Store(job.root).read_trial(job.trial_id) == record
+
+
+def test_last_words_before_a_crash_are_in_the_record(job):
+    write_text(job.paths.output, "Fatal Python error: Segmentation fault\n")
+    write_text(job.paths.progress, "{}")
+    failure = ExecutionFailure("crashed", "the worker process died of SIGSEGV")
+    record = write_failure(job, failure, wall_s=2.0)
+    tidy_up(job)
+    assert (record.failure.kind, record.wall_s, record.status) == ("crashed", 2.0, "failed")
+    assert record.failure.log_tail[-1] == "Fatal Python error: Segmentation fault"
+    assert sorted(path.name for path in job.paths.folder.iterdir()) == ["log.txt", "record.json"]
+
+
+def test_of_a_flood_only_the_end_is_kept(job):
+    write_text(job.paths.output, "x" * (3 * OUTPUT_LIMIT_BYTES) + "the end\n")
+    collect_output(job.paths)
+    assert job.paths.log.stat().st_size < OUTPUT_LIMIT_BYTES + 100
+    assert job.paths.log.read_text().endswith("the end\n")
+
+
+def test_a_silent_trial_leaves_no_empty_heading(job):
+    write_text(job.paths.output, "\n")
+    collect_output(job.paths)
+    assert not job.paths.log.exists()
+    assert not job.paths.output.exists()

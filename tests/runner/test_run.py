@@ -1,0 +1,280 @@
+"""Running what is left: order, resuming, failures, interrupts, and what a run leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from ablate.display import WatchedTrial
+from ablate.errors import MachineError, StoreError
+from ablate.report import MEASURED_KEYS, MEASURED_PREFIX
+from ablate.runner import plan_study, run_study
+from ablate.runner.run import _slots
+from ablate.spec import load_study
+from ablate.store import Store
+from ablate.variants import expand
+
+ORDER = [(name, seed) for seed in (0, 1) for name in ("baseline", "se", "se-early")]
+
+
+def files_under(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_run_trains_everything_once_and_then_nothing(study, root, training, recording):
+    first = run_study(study, output=root, executor="inline", display=recording)
+    assert training.trained == ORDER
+    assert recording.told.finished == [(*trial, "done") for trial in ORDER]
+    assert (first.exit_code, first.trained, first.done, first.total) == (0, 6, 6, 6)
+    assert first.report == Store(root).study("tiny").report_md
+    assert f"report: {first.report}" in recording.told.message
+    second = run_study(study, output=root, executor="inline", display=recording)
+    assert training.trained == ORDER
+    assert (second.exit_code, second.trained, second.done) == (0, 0, 6)
+    assert "nothing was left to train: 6 of 6 trials are done" in second.message
+    assert training.reports == ["tiny", "tiny"]
+    assert Store(root).read_last() == "tiny"
+
+
+def test_an_interrupt_keeps_what_is_finished_and_the_next_run_does_the_rest(study, root, training, recording):
+    training.faults = {("se", 1): KeyboardInterrupt()}
+    summary = run_study(study, output=root, executor="inline", display=recording)
+    assert (summary.exit_code, summary.done, summary.missing, summary.report) == (130, 4, 2, None)
+    assert recording.told.message == (
+        "interrupted: 4 of 6 trials are done and kept; run the same command again for the rest"
+    )
+    assert training.reports == []
+    assert not any(name.endswith("progress.json") for name in files_under(root))
+    training.faults.clear()
+    training.trained.clear()
+    summary = run_study(study, output=root, executor="inline")
+    assert training.trained == [("se", 1), ("se-early", 1)]
+    assert (summary.exit_code, summary.done) == (0, 6)
+
+
+def test_sigterm_is_an_interrupt_and_the_old_handler_comes_back(study, root, training):
+    before = signal.getsignal(signal.SIGTERM)
+
+    def terminate_in_trial(*_, **__):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ablate.trial.run_trial", terminate_in_trial)
+        assert run_study(study, output=root, executor="inline").exit_code == 130
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_failure_is_a_record_and_the_others_go_on(study, root, training, recording):
+    training.faults = {("se", 0): RuntimeError("a planted fault")}
+    summary = run_study(study, output=root, executor="inline", display=recording)
+    assert training.trained == ORDER
+    assert (summary.exit_code, summary.done, summary.failed, summary.skipped) == (1, 5, 1, 0)
+    (failed,) = [record for record in Store(root).trials() if record.status == "failed"]
+    assert (failed.failure.kind, failed.failure.message) == ("exception", "a planted fault")
+    assert "in run_trial" in failed.failure.traceback
+    assert failed.identity == plan_study(study, output=root).trials[1].job.identity
+    assert training.reports == ["tiny"]
+
+    training.trained.clear()
+    summary = run_study(study, output=root, executor="inline", display=recording)
+    assert training.trained == []
+    assert (summary.exit_code, summary.failed, summary.skipped) == (1, 1, 1)
+    assert (
+        recording.told.notes.count(
+            "note: trials that failed in an earlier run: 1; --retry-failed tries them again"
+        )
+        == 1
+    )
+    assert "--retry-failed tries again" in summary.message
+
+    training.faults.clear()
+    summary = run_study(study, output=root, executor="inline", retry_failed=True)
+    assert training.trained == [("se", 0)]
+    assert (summary.exit_code, summary.done, summary.failed) == (0, 6, 0)
+
+
+def test_a_run_in_which_everything_failed_exits_1(study, root, training):
+    training.faults = {trial: MemoryError() for trial in ORDER}
+    summary = run_study(study, output=root, executor="inline")
+    assert (summary.exit_code, summary.done, summary.failed) == (1, 0, 6)
+    assert {record.failure.kind for record in Store(root).trials()} == {"out-of-memory"}
+
+
+def test_fail_fast_stops_at_the_first_failure(study, root, training):
+    training.faults = {("se", 0): RuntimeError("a planted fault")}
+    summary = run_study(study, output=root, executor="inline", fail_fast=True)
+    assert training.trained == ORDER[:2]
+    assert (summary.exit_code, summary.done, summary.failed, summary.missing) == (1, 1, 1, 4)
+    assert "4 were not started" in summary.message
+
+
+def test_a_forced_trial_counts_again_only_when_it_has_ended_again(study, root, training):
+    run_study(study, output=root, executor="inline")
+    training.trained.clear()
+    training.faults = {("se", 1): KeyboardInterrupt()}
+    assert run_study(study, output=root, executor="inline", force=["se"]).exit_code == 130
+    assert training.trained == [("se", 0), ("se", 1)]
+    left = [(trial.variant.name, trial.job.seed) for trial in plan_study(study, output=root).wanted]
+    assert left == [("se", 1)]
+
+
+def test_only_what_was_asked_for_decides_the_exit_code(study, root, training):
+    summary = run_study(study, output=root, executor="inline", only=["baseline"])
+    assert (summary.exit_code, summary.total, summary.done) == (0, 2, 2)
+    assert len(Store(root).read_plan("tiny").variants) == 3
+
+
+def test_a_dry_run_trains_and_writes_nothing(study, root, training, recording):
+    assert run_study(study, output=root, dry_run=True, display=recording).exit_code == 0
+    assert "6 to train" in recording.told.message
+    assert training.trained == []
+    assert not root.exists()
+
+
+def test_costs_are_measured_once_a_variant_and_machine(study, root, training, monkeypatch):
+    import ablate.trial
+
+    measured = []
+    real = ablate.trial.measure_cost
+    monkeypatch.setattr(
+        "ablate.trial.measure_cost", lambda *args, **options: measured.append(1) or real(*args, **options)
+    )
+    for _ in range(2):
+        run_study(study, output=root, executor="inline")
+    assert len(measured) == 3
+    store = Store(root)
+    for variant in store.read_plan("tiny").variants:
+        (cost,) = store.read_costs(variant.cost_id)
+        inspection = plan_study(study, output=root).inspections[variant.name]
+        assert (cost.param_count, cost.macs) == (inspection.param_count, inspection.macs)
+
+
+def test_the_study_is_kept_as_it_was_run_and_runs_again(make_study, root, training):
+    study = make_study("seeds=[3]", "defaults.train.epochs=2")
+    run_study(study, output=root, executor="inline")
+    path = Store(root).study("tiny").study
+    assert path.read_text().startswith(f"# {study.document.path} as it was run; from the command line: ")
+    assert "defaults.train.epochs" in path.read_text().splitlines()[0]
+    kept = load_study(path)
+    assert kept.seeds == (3,)
+    assert [variant.id for variant in expand(kept).variants] == [v.id for v in expand(study).variants]
+
+
+def test_a_tree_that_cannot_be_written_stops_the_run_with_a_sentence(study, root, training):
+    root.write_text("a file")
+    with pytest.raises(StoreError, match="a file stands where a folder is needed"):
+        run_study(study, output=root, executor="inline")
+    assert training.trained == []
+
+
+def test_a_disk_that_fills_up_ends_the_run_and_loses_nothing(study, root, training, monkeypatch):
+    real = Store.write_trial
+
+    def full_after_two(self, record):
+        if len(list(self.trials())) == 2:
+            raise StoreError("cannot write: the disk or the quota is full")
+        real(self, record)
+
+    monkeypatch.setattr(Store, "write_trial", full_after_two)
+    with pytest.raises(StoreError, match="full"):
+        run_study(study, output=root, executor="inline")
+    assert len(list(Store(root).trials())) == 2
+
+
+def test_what_cannot_execute_is_refused_before_anything_is_written(study, root, training):
+    with pytest.raises(MachineError, match="unknown executor 'slurm'; this version has: local, inline"):
+        run_study(study, output=root, executor="slurm")
+    with pytest.raises(MachineError, match="--timeout needs --executor local"):
+        run_study(study, output=root, executor="inline", timeout=1.0)
+    assert not root.exists()
+
+
+def test_each_worker_on_cuda_sees_one_gpu(monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    def gpus(*given):
+        return [slot["CUDA_VISIBLE_DEVICES"] for slot in _slots(*given)]
+
+    assert gpus("cuda:0", "auto", None) == ["0", "1"]
+    assert gpus("cuda:0", "cuda", 4) == ["0", "1", "0", "1"]
+    assert gpus("cuda:1", "cuda:1", 2) == ["1", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-7")
+    assert gpus("cuda:0", "auto", 3) == ["5", "GPU-7", "5"]
+    assert _slots("cpu", "cpu", 3) == [{}, {}, {}]
+
+
+SCRIPT = """
+import sys
+from ablate.display import PlainDisplay
+from ablate.runner import run_study
+from ablate.spec import load_study
+if __name__ == "__main__":
+    study, display = load_study(sys.argv[1]), PlainDisplay()
+    summary = run_study(study, output=sys.argv[2], jobs=2, device="cpu", display=display)
+    sys.exit(summary.exit_code)
+"""
+
+
+def comparable(root):
+    """Markdown, JSON and CSV of the report without the measured lines, keys and columns."""
+    folder = Store(root).study("tiny").folder
+    markdown = (folder / "report.md").read_text().splitlines()
+    found = {"report.md": [line for line in markdown if not line.startswith(MEASURED_PREFIX)]}
+    found["report.json"] = without_measured(json.loads((folder / "report.json").read_text()))
+    for table in sorted((folder / "tables").glob("*.csv")):
+        rows = [line.split(",") for line in table.read_text().splitlines()]
+        kept = [column for column, name in enumerate(rows[0]) if name not in MEASURED_KEYS]
+        found[table.name] = [[row[column] for column in kept] for row in rows]
+    return found
+
+
+def without_measured(document):
+    if isinstance(document, dict):
+        return {key: without_measured(value) for key, value in document.items() if key not in MEASURED_KEYS}
+    return [without_measured(value) for value in document] if isinstance(document, list) else document
+
+
+def test_a_real_run_that_is_interrupted_and_resumed_equals_one_that_was_not(
+    make_study, tmp_path, root, monkeypatch
+):
+    """Two worker processes, interrupted by SIGINT; the rest and the comparison run in this process."""
+    monkeypatch.setattr("ablate.report.figures.draw_figures", lambda *_: {})  # slow, and not compared
+    study = make_study("defaults.train.epochs=4")
+    script, copy = tmp_path / "script.py", tmp_path / "copy.yaml"
+    script.write_text(SCRIPT)
+    copy.write_text((tmp_path / "tiny.yaml").read_text().replace("epochs: 1", "epochs: 4"))
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(copy), str(root)], stdout=subprocess.PIPE, text=True
+    )
+    workers = []
+    for line in process.stdout:
+        if line.startswith("[ 1/6]"):
+            workers = psutil.Process(process.pid).children(recursive=True)
+            process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    assert workers
+    assert alive == []
+    done = {record.id for record in Store(root).trials()}
+    assert 1 <= len(done) < 6
+    assert not any("progress" in name or "output" in name for name in files_under(root))
+    written = {trial_id: Store(root).trial(trial_id).record.stat().st_mtime_ns for trial_id in done}
+
+    assert run_study(study, output=root, executor="inline", device="cpu").exit_code == 0
+    assert {i: Store(root).trial(i).record.stat().st_mtime_ns for i in done} == written
+    other = tmp_path / "undisturbed"
+    assert run_study(study, output=other, executor="inline", device="cpu").exit_code == 0
+    assert comparable(root) == comparable(other)
+
+
+def test_trials_are_named_as_a_person_would():
+    assert str(WatchedTrial("msa reduction=4", 2, "0" * 16)) == "msa reduction=4 seed 2"
