@@ -1,0 +1,348 @@
+"""Plan and records become the rows of a report. Nothing is rendered here.
+
+Families, each corrected on its own: the effects of a design (those within its first factor apart, and each
+view of it), each sweep's levels against the sweep's start, each sweep's levels against the baseline, and all
+other variants against the baseline.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ablate.errors import StoreError
+from ablate.record import CostRecord, Environment, PlannedVariant, StudyPlan, TrialRecord
+from ablate.report.effects import design_effects
+from ablate.report.predictions import Predictions, difference_on_new_images, identical, read_predictions
+from ablate.report.rows import Against, ClaimRow, Figure, Report, SweepLevel, SweepRows, TrialRow, VariantRow
+from ablate.stats import Comparison, Judgement, Procedure, compare, explain, learning_limit, paired, summarise
+from ablate.store import Store
+
+# What may change a result without being a setting; a comparison that mixes any of them is marked.
+COMPARED_ENVIRONMENT = (
+    "device",
+    "device_name",
+    "threads",
+    "deterministic",
+    "torch",
+    "torchvision",
+    "numpy",
+    "cuda",
+    "cudnn",
+)
+
+
+def build_report(store: Store, study_name: str) -> Report:
+    """The report of a planned study from what is in the results tree, finished or not."""
+    plan = store.read_plan(study_name)
+    if plan is None:
+        known = ", ".join(store.studies()) or "none"
+        raise StoreError(
+            f"{store.study(study_name).plan} does not exist: run the study first (planned here: {known})"
+        )
+    procedure, per_seed = read_procedure(plan)
+    trials = _Trials(store, plan)
+    rows = {variant.name: _variant_row(store, variant, trials, procedure) for variant in plan.variants}
+    comparisons = _Comparisons(trials, rows, procedure)
+    _compare_with_baseline(plan, rows, comparisons)
+    sweeps = tuple(_sweep(plan, position, rows, comparisons) for position in range(len(plan.sweeps)))
+    effects = tuple(row for design in plan.designs for row in design_effects(design, rows, procedure))
+    variants = tuple(rows.values())
+    return Report(
+        study=plan.study,
+        title=plan.title or plan.study,
+        baseline=plan.baseline,
+        metric="accuracy",
+        seeds=plan.seeds,
+        procedure=procedure,
+        per_seed_split=per_seed,
+        data=_data(plan, trials),
+        recipe=plan.recipe,
+        variants=variants,
+        effects=effects,
+        sweeps=tuple(sweeps),
+        claims=tuple(_claim(claim, position) for position, claim in enumerate(plan.claims, 1)),
+        environments=trials.environments(),
+        planned_at=plan.planned,
+        figures=_figures(variants, sweeps, any(not row.missing for row in effects), trials.have_curves()),
+    )
+
+
+def read_procedure(plan: StudyPlan) -> tuple[Procedure, bool]:
+    """How the plan says to judge; and whether each seed has a split of its own, which asks for pairs."""
+    said, defaults = plan.analysis, Procedure()
+    overridden = (variant.settings.get("data.split") for variant in plan.variants)
+    per_seed = "per-seed" in (plan.recipe.get("data", {}).get("split"), *overridden)
+    procedure = Procedure(
+        test="paired" if per_seed else said.get("test", "welch"),
+        correction=said.get("correction") or "none",
+        margin=float(said.get("margin", defaults.margin)),
+        level=float(said.get("level", defaults.level)),
+    )
+    return procedure, per_seed
+
+
+class _Trials:
+    """Records and predictions of a plan's trials, read once each."""
+
+    def __init__(self, store: Store, plan: StudyPlan) -> None:
+        self._store = store
+        self.plan = plan
+        self.records: dict[str, TrialRecord] = {}
+        for variant in plan.variants:
+            for trial_id in variant.trials.values():
+                record = store.read_trial(trial_id)
+                if record is not None:
+                    self.records[trial_id] = record
+        self._predictions: dict[str, Predictions | None] = {}
+
+    def predictions(self, row: VariantRow) -> dict[int, Predictions]:
+        """By seed, of the finished trials that kept them."""
+        found = {trial.seed: self._read(trial.id) for trial in row.done}
+        return {seed: predictions for seed, predictions in found.items() if predictions is not None}
+
+    def _read(self, trial_id: str) -> Predictions | None:
+        if trial_id not in self._predictions:
+            self._predictions[trial_id] = read_predictions(self._store, trial_id)
+        return self._predictions[trial_id]
+
+    def chance(self, record: TrialRecord) -> float | None:
+        """The share of the test images that guessing gets right."""
+        predictions = self._read(record.id)
+        shares = [1 / record.classes] if record.classes else []
+        if predictions is not None:
+            shares.append(predictions.largest_class)
+        return max(shares, default=None)
+
+    def environments(self) -> tuple[tuple[Environment, int], ...]:
+        counts: dict[str, tuple[Environment, int]] = {}
+        for record in self.records.values():
+            # Commits and diffs change while one works; they are in the records and no part of the machine.
+            environment = record.environment.model_copy(update={"commit": None, "diff": None})
+            key = environment.model_dump_json()
+            counts[key] = (environment, counts.get(key, (environment, 0))[1] + 1)
+        return tuple(counts[key] for key in sorted(counts))
+
+    def have_curves(self) -> bool:
+        done = (record for record in self.records.values() if record.status == "done")
+        return any(self._store.trial(record.id).epochs.is_file() for record in done)
+
+
+def _trial_row(variant: PlannedVariant, seed: int, trials: _Trials) -> TrialRow:
+    trial_id = variant.trials[seed]
+    record = trials.records.get(trial_id)
+    if record is None:
+        return TrialRow(variant.name, seed, trial_id, "pending")
+    metrics = record.metrics if record.status == "done" else None
+    learned = None
+    if metrics is not None and record.test_count and (chance := trials.chance(record)):
+        learned = metrics.accuracy > learning_limit(chance, record.test_count)
+    return TrialRow(
+        variant=variant.name,
+        seed=seed,
+        id=trial_id,
+        status=record.status,
+        metrics=metrics,
+        learned=learned,
+        failure=record.failure,
+        started=record.started,
+        wall_s=record.wall_s,
+        images_per_s=record.images_per_s,
+    )
+
+
+def _variant_row(store: Store, variant: PlannedVariant, trials: _Trials, procedure: Procedure) -> VariantRow:
+    rows = tuple(_trial_row(variant, seed, trials) for seed in sorted(variant.trials))
+    scores = [trial.metrics.accuracy for trial in rows if trial.metrics is not None]
+    costs = store.read_costs(variant.cost_id)
+    cost = costs[0] if costs else None
+    counted = [
+        record.param_count for t in rows if (record := trials.records.get(t.id)) and record.param_count
+    ]
+    return VariantRow(
+        name=variant.name,
+        aliases=variant.aliases,
+        origin=variant.origin,
+        switches=variant.switches,
+        settings=variant.settings,
+        trials=rows,
+        accuracy=summarise(scores, procedure.level) if scores else None,
+        against=None,
+        mixed=(),
+        param_count=cost.param_count if cost else next(iter(counted), None),
+        macs=cost.macs if cost else None,
+        attention_param_count=cost.attention_param_count if cost else None,
+        attention_macs=cost.attention_macs if cost else None,
+        latency_ms=_measured(costs, lambda record: record.latency_ms),
+        peak_memory_bytes=_measured(costs, lambda record: record.peak_memory_bytes),
+        warnings=variant.warnings,
+    )
+
+
+def _measured(costs: Sequence[CostRecord], figure: Callable[[CostRecord], Any]) -> Any:
+    """From the first machine that measured it."""
+    return next((value for cost in costs if (value := figure(cost)) is not None), None)
+
+
+class _Comparisons:
+    """Compares rows, a family at a time."""
+
+    def __init__(self, trials: _Trials, rows: Mapping[str, VariantRow], procedure: Procedure) -> None:
+        self._predictions = {name: trials.predictions(row) for name, row in rows.items()}
+        self._records = trials.records
+        self._procedure = procedure
+
+    def family(self, name: str, of: Sequence[VariantRow], against: VariantRow) -> list[Against]:
+        """Every row of a family compared with one other."""
+        comparisons = [self._comparison(row, against) for row in of]
+        judgements = compare(comparisons, self._procedure) if comparisons else []
+        return [
+            self._against(name, row, against, judgement)
+            for row, judgement in zip(of, judgements, strict=True)
+        ]
+
+    def _comparison(self, of: VariantRow, against: VariantRow) -> Comparison:
+        first, second = of.scores, against.scores
+        shared = sorted(first.keys() & second.keys())
+        same = all(first[seed] == second[seed] for seed in shared)
+        return Comparison(
+            first,
+            second,
+            same and identical(self._predictions[of.name], self._predictions[against.name], shared),
+        )
+
+    def _against(self, family: str, of: VariantRow, against: VariantRow, judgement: Judgement) -> Against:
+        new_images = difference_on_new_images(
+            self._predictions[of.name], self._predictions[against.name], (of.n, against.n)
+        )
+        return Against(
+            variant=against.name,
+            judgement=judgement,
+            reason=explain(judgement, self._procedure),
+            family=family,
+            paired=paired(of.scores, against.scores),
+            new_images=new_images,
+        )
+
+    def mixed(self, rows: Sequence[VariantRow]) -> tuple[str, ...]:
+        """Fields of the environment in which the finished trials of these rows differ."""
+        environments = [self._records[trial.id].environment for row in rows for trial in row.done]
+        return tuple(
+            field
+            for field in COMPARED_ENVIRONMENT
+            if len({_comparable(environment, field) for environment in environments}) > 1
+        )
+
+
+def _comparable(environment: Environment, field: str) -> Any:
+    value = getattr(environment, field)
+    return value.split(":")[0] if field == "device" else value  # cuda:0 and cuda:1 are one kind of device
+
+
+def _compare_with_baseline(plan: StudyPlan, rows: dict[str, VariantRow], comparisons: _Comparisons) -> None:
+    """Levels are corrected with their sweep (the first, where several hold one), all others together."""
+    family_of = dict.fromkeys(rows, "variants")
+    for position in reversed(range(len(plan.sweeps))):
+        for _, name in plan.sweeps[position].levels:
+            if name in rows and rows[name].origin == "sweep":
+                family_of[name] = f"sweep {_sweep_name(plan, position)}"
+    baseline = rows[plan.baseline]
+    for family in dict.fromkeys(family_of.values()):
+        members = [rows[name] for name in rows if family_of[name] == family and name != plan.baseline]
+        for row, against in zip(members, comparisons.family(family, members, baseline), strict=True):
+            rows[row.name] = replace(row, against=against)
+    for name, row in rows.items():
+        rows[name] = replace(row, mixed=comparisons.mixed([row, baseline]))
+
+
+def _sweep_name(plan: StudyPlan, position: int) -> str:
+    """The word after `as`, told apart by its start where two sweeps share it."""
+    sweep = plan.sweeps[position]
+    alike = [other for other in plan.sweeps if other.name == sweep.name]
+    return sweep.name if len(alike) == 1 else f"{sweep.name} from {sweep.start}"
+
+
+def _sweep(
+    plan: StudyPlan, position: int, rows: Mapping[str, VariantRow], comparisons: _Comparisons
+) -> SweepRows:
+    sweep = plan.sweeps[position]
+    name = _sweep_name(plan, position)
+    labels = [(label, variant) for label, variant in sweep.levels if variant in rows]
+    if sweep.start in rows and all(variant != sweep.start for _, variant in labels):
+        labels.insert(0, (_start_label(plan, position), sweep.start))
+    others = [(label, rows[variant]) for label, variant in labels if variant != sweep.start]
+    found: dict[str, Against] = {}
+    if sweep.start in rows:
+        judged = comparisons.family(
+            f"sweep {name} against {sweep.start}", [row for _, row in others], rows[sweep.start]
+        )
+        found = {label: against for (label, _), against in zip(others, judged, strict=True)}
+    levels = [
+        SweepLevel(label, _number(label) if sweep.numeric else None, rows[variant], found.get(label))
+        for label, variant in labels
+    ]
+    numeric = sweep.numeric and all(level.value is not None for level in levels)
+    if numeric:
+        levels.sort(key=lambda level: level.value or 0.0)
+    file_name = f"sweep-{position + 1}-{_slug(name)}"
+    return SweepRows(name, sweep.setting, sweep.start, numeric, tuple(levels), file_name)
+
+
+def _start_label(plan: StudyPlan, position: int) -> str:
+    """The start's own value of the swept setting, where the plan tells it; else the start's name."""
+    sweep = plan.sweeps[position]
+    settings = next(variant.settings for variant in plan.variants if variant.name == sweep.start)
+    parts = sweep.setting.split(".")
+    for length in range(len(parts), 0, -1):
+        value: Any = settings.get(".".join(parts[:length]))
+        for part in parts[length:]:
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if value is not None:
+            return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return sweep.start
+
+
+def _number(label: str) -> float | None:
+    try:
+        return float(label)
+    except ValueError:
+        return None
+
+
+def _claim(claim: Mapping[str, Any], position: int) -> ClaimRow:
+    return ClaimRow(str(claim.get("id", f"claim {position}")), str(claim.get("say", "")))
+
+
+def _data(plan: StudyPlan, trials: _Trials) -> dict[str, Any]:
+    """The plan's account of the data, with the counts of a finished trial where the plan leaves them out."""
+    ids = next(variant.trials for variant in plan.variants if variant.name == plan.baseline)
+    record = next((trials.records[i] for i in ids.values() if i in trials.records), None)
+    counts = ("train_count", "validation_count", "test_count")
+    counted = {key: getattr(record, key) for key in counts if record is not None}
+    return counted | {key: value for key, value in plan.data.items() if value is not None}
+
+
+def _figures(
+    variants: Sequence[VariantRow], sweeps: Sequence[SweepRows], effects: bool, curves: bool
+) -> tuple[Figure, ...]:
+    """Which figures the finished trials can fill; the renderings and the drawing both go by this."""
+    if not any(row.n for row in variants):
+        return ()
+    found = [Figure("accuracy", "Test accuracy: each dot a seed, the bar the mean with its interval")]
+    if effects:
+        found.append(Figure("effects", "Effects with intervals after correction; shaded: the margin"))
+    for sweep in sweeps:
+        if any(level.variant.n for level in sweep.levels):
+            found.append(Figure(sweep.file_name, f"Test accuracy by {sweep.name}"))
+    for cost, name in (("param_count", "parameters"), ("macs", "MACs")):
+        if any(getattr(row, cost) is not None and row.n for row in variants):
+            found.append(Figure(f"accuracy-{_slug(name)}", f"Test accuracy against {name}"))
+    if curves:
+        found.append(Figure("curves", "Validation accuracy by epoch: mean and range over the seeds"))
+    return tuple(found)
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "sweep"

@@ -1,0 +1,227 @@
+"""The drawings: each takes a plain table of `ablate.report.figures` and gives a matplotlib figure back."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ablate.report.labels import label_points
+from ablate.report.rows import SweepRows, VariantRow
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# matplotlib's own annotations change from version to version.
+Canvas: TypeAlias = Any
+Axes: TypeAlias = Any
+
+# From Okabe and Ito's palette, told apart by the colour-blind.
+BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#6B6B6B"
+_COLOURS = {
+    "better": GREEN,
+    "better but within the margin": GREEN,
+    "worse": VERMILION,
+    "worse but within the margin": VERMILION,
+    "equivalent": BLUE,
+    "no-op": BLUE,
+}
+STYLE: dict[Any, Any] = {  # keys: names of rcParams
+    "svg.hashsalt": "ablate",  # ids in the SVG are random without it
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": "#E4E4E4",
+    "grid.linewidth": 0.7,
+    "text.parse_math": False,  # a $ in a name is a $
+    "savefig.dpi": 160,
+}
+
+
+def draw_accuracy(table: pd.DataFrame, baseline: str) -> Canvas:
+    variants = list(dict.fromkeys(table["variant"]))
+    canvas, axes = _canvas(6.4, 0.8 + 0.28 * len(variants))
+    _seeds_and_mean(axes, table, variants)
+    base = table.loc[table["variant"] == baseline, "mean"]
+    if len(base):
+        axes.axvline(base.iloc[0], color=GREY, linestyle=(0, (4, 3)), linewidth=1, zorder=0)
+    axes.set(xlabel="Test accuracy, %", ylabel="")
+    axes.grid(axis="x")
+    axes.tick_params(axis="y", length=0)
+    return canvas
+
+
+def _seeds_and_mean(axes: Axes, table: pd.DataFrame, variants: list[str]) -> None:
+    """Seeds as small dots, the mean and its interval below them; variants from top to bottom."""
+    import seaborn as sns
+
+    sns.stripplot(
+        table,
+        x="accuracy",
+        y="variant",
+        order=variants,
+        jitter=False,
+        color=ORANGE,
+        size=4,
+        alpha=0.75,
+        ax=axes,
+    )
+    means = table.drop_duplicates("variant").set_index("variant").loc[variants]
+    places = [place + 0.22 for place in range(len(variants))]
+    _error_bars(axes, means["mean"], places, means, horizontal=True)
+
+
+def draw_effects(table: pd.DataFrame, margin: float) -> Canvas:
+    families = list(dict.fromkeys(table["family"]))
+    canvas, axes = _canvas(6.4, 0.9 + 0.28 * (len(table) + len(families)))
+    axes.axvspan(-margin, margin, color="#EFEFEF", zorder=0, linewidth=0)
+    axes.axvline(0, color=GREY, linewidth=1, zorder=1)
+    place, labels = 0, {}
+    for family in families:
+        axes.text(
+            0.01, place, family, transform=axes.get_yaxis_transform(), va="center", fontsize=8, weight="bold"
+        )
+        for row in table[table["family"] == family].itertuples():
+            place += 1
+            labels[place] = str(row.effect)
+            verdict = str(row.verdict)
+            colour = _COLOURS.get(verdict, GREY)
+            axes.plot([row.low, row.high], [place, place], color=colour, linewidth=1.8, solid_capstyle="butt")
+            axes.plot([row.estimate], [place], "o", color=colour, markersize=5)
+            axes.text(
+                1.02,
+                place,
+                verdict,
+                transform=axes.get_yaxis_transform(),
+                va="center",
+                fontsize=8,
+                color=colour,
+            )
+        place += 1
+    axes.set_yticks(list(labels), list(labels.values()))
+    axes.set_ylim(place - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.set(xlabel="Effect on test accuracy, points")
+    axes.grid(axis="x")
+    return canvas
+
+
+def draw_sweep(table: pd.DataFrame, sweep: SweepRows, baseline: VariantRow) -> Canvas:
+    from matplotlib.transforms import ScaledTranslation
+
+    canvas, axes = _canvas(5.2, 3.2)
+    levels = table.drop_duplicates("level")
+    log = sweep.numeric and _is_geometric(list(levels["value"]))
+    if log:
+        axes.set_xscale("log", base=2)
+    axes.plot(
+        table["value"], table["accuracy"], "o", color=ORANGE, markersize=4, alpha=0.75, linestyle="none"
+    )
+    # The mean stands a little to the right of its seeds, on any scale.
+    beside = axes.transData + ScaledTranslation(6 / 72, 0, axes.figure.dpi_scale_trans)
+    if sweep.numeric:
+        axes.plot(levels["value"], levels["mean"], color=BLUE, linewidth=1, alpha=0.6, transform=beside)
+    _error_bars(axes, levels["value"], levels["mean"], levels, horizontal=False, transform=beside)
+    if baseline.accuracy is not None:
+        axes.axhline(baseline.accuracy.mean, color=GREY, linestyle=(0, (4, 3)), linewidth=1, zorder=0)
+        axes.annotate(
+            baseline.name,
+            (1, baseline.accuracy.mean),
+            xycoords=("axes fraction", "data"),
+            xytext=(-2, 3),
+            textcoords="offset points",
+            ha="right",
+            color=GREY,
+        )
+    names = [
+        f"{row.level}\n(start)" if row.variant == sweep.start else str(row.level)
+        for row in levels.itertuples()
+    ]
+    axes.set_xticks(list(levels["value"]), names)
+    axes.minorticks_off()
+    if not sweep.numeric:
+        axes.set_xlim(-0.5, float(levels["value"].max()) + 0.5)
+    # What was shifted takes no part in matplotlib's own choice of limits.
+    shown = table[["accuracy", "low", "high"]].stack()
+    ends = [*shown, *([baseline.accuracy.mean] if baseline.accuracy else [])]
+    room = 0.06 * (max(ends) - min(ends)) or 0.1
+    axes.set_ylim(min(ends) - room, max(ends) + room)
+    axes.set(xlabel=f"{sweep.name} ({sweep.setting})", ylabel="Test accuracy, %")
+    axes.grid(axis="y")
+    return canvas
+
+
+def _is_geometric(values: list[float]) -> bool:
+    """Positive, at least three, and spaced more evenly by ratio than by difference."""
+    if len(values) < 3 or min(values) <= 0:
+        return False
+    ratios = [math.log(b / a) for a, b in itertools.pairwise(values)]
+    steps = [b - a for a, b in itertools.pairwise(values)]
+    return bool(max(ratios) / min(ratios) < max(steps) / min(steps))
+
+
+def draw_cost(table: pd.DataFrame, cost: str, baseline: str) -> Canvas:
+    canvas, axes = _canvas(6.4, 4.2)
+    scale, unit = (1e6, "millions") if table[cost].max() >= 1e6 else (1e3, "thousands")
+    places = table[cost] / scale
+    _error_bars(axes, places, table["mean"], table, horizontal=False, linewidth=1, alpha=0.6)
+    at = table["variant"] == baseline
+    axes.plot(places[at], table.loc[at, "mean"], "o", color=GREY, markersize=7, zorder=4)
+    name = {"param_count": "Parameters", "macs": "MACs of one image"}[cost]
+    axes.set(xlabel=f"{name}, {unit}", ylabel="Test accuracy, %")
+    axes.margins(x=0.18, y=0.1)
+    axes.grid()
+    label_points(axes, list(zip(places, table["mean"], table["variant"], strict=True)))
+    return canvas
+
+
+def draw_curves(table: pd.DataFrame, baseline: str) -> Canvas:
+    """A panel a variant, the baseline in grey behind it: mean over the seeds, band from lowest to highest."""
+    from matplotlib.ticker import MaxNLocator
+
+    variants = list(dict.fromkeys(table["variant"]))
+    columns = min(5, len(variants))
+    lines = math.ceil(len(variants) / columns)
+    canvas, grid = _grid(lines, columns, 1.0 + 1.75 * columns, 0.5 + 1.45 * lines)
+    by_epoch = table.groupby(["variant", "epoch"])["validation_accuracy"].agg(["mean", "min", "max"])
+    for panel, variant in itertools.zip_longest(grid, variants):
+        if variant is None:
+            panel.remove()
+            continue
+        shown = {baseline: GREY, variant: GREY if variant == baseline else BLUE}
+        for name, colour in shown.items():
+            if name in by_epoch.index:
+                rows = by_epoch.loc[name]
+                panel.fill_between(rows.index, rows["min"], rows["max"], color=colour, alpha=0.2, linewidth=0)
+                panel.plot(rows.index, rows["mean"], color=colour, linewidth=1.3)
+        panel.set_title(variant, fontsize=8)
+        panel.grid(axis="y")
+        panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    canvas.supxlabel("Epoch", fontsize=9)
+    canvas.supylabel("Validation accuracy, %", fontsize=9)
+    return canvas
+
+
+def _canvas(width: float, height: float) -> tuple[Canvas, Axes]:
+    canvas, grid = _grid(1, 1, width, height)
+    return canvas, grid[0]
+
+
+def _grid(lines: int, columns: int, width: float, height: float) -> tuple[Canvas, list[Axes]]:
+    """Without pyplot: no display is sought, and no figure outlives its drawing."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    canvas = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(canvas)
+    axes = canvas.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+    return canvas, list(axes.flat)
+
+
+def _error_bars(axes: Axes, xs: Any, ys: Any, table: pd.DataFrame, *, horizontal: bool, **style: Any) -> None:
+    """Means with their intervals; an unbounded interval draws none."""
+    ends = [table["mean"] - table["low"], table["high"] - table["mean"]]
+    looks = {"color": BLUE, "markersize": 4.5, "linewidth": 1.8, "zorder": 3} | style
+    axes.errorbar(xs, ys, **{"xerr" if horizontal else "yerr": ends}, fmt="o", **looks)

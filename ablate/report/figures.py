@@ -1,0 +1,142 @@
+"""Figures, each drawn from a plain table: it shows what its table holds, and tests read the table."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ablate.report import drawing
+from ablate.report.rows import Report, SweepRows
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ablate.store import Store
+
+
+def accuracy_rows(report: Report) -> pd.DataFrame:
+    """One row a finished trial, with its variant's mean and interval (absent: unbounded)."""
+    columns = ("variant", "seed", "accuracy", "mean", "low", "high")
+    return _frame(
+        columns,
+        (
+            (row.name, seed, score, row.accuracy.mean, *_bounds(row.accuracy.low, row.accuracy.high))
+            for row in report.variants
+            if row.accuracy is not None
+            for seed, score in row.scores.items()
+        ),
+    )
+
+
+def effect_rows(report: Report) -> pd.DataFrame:
+    """One row an effect that can be estimated, in points."""
+    columns = ("family", "effect", "estimate", "low", "high", "verdict")
+    return _frame(
+        columns,
+        (
+            (
+                row.family,
+                row.name,
+                row.judgement.evidence.estimate.value,
+                *_bounds(row.judgement.low, row.judgement.high),
+                row.judgement.verdict,
+            )
+            for row in report.effects
+            if not row.missing
+        ),
+    )
+
+
+def sweep_rows(sweep: SweepRows) -> pd.DataFrame:
+    """One row a finished trial of a level; value: its place on the axis."""
+    columns = ("level", "value", "variant", "seed", "accuracy", "mean", "low", "high")
+    return _frame(
+        columns,
+        (
+            (
+                level.label,
+                float(position) if level.value is None or not sweep.numeric else level.value,
+                level.variant.name,
+                seed,
+                score,
+                level.variant.accuracy.mean,
+                *_bounds(level.variant.accuracy.low, level.variant.accuracy.high),
+            )
+            for position, level in enumerate(sweep.levels)
+            if level.variant.accuracy is not None
+            for seed, score in level.variant.scores.items()
+        ),
+    )
+
+
+def cost_rows(report: Report, cost: str) -> pd.DataFrame:
+    """One row a variant. cost: param_count | macs."""
+    columns = ("variant", cost, "mean", "low", "high")
+    return _frame(
+        columns,
+        (
+            (row.name, getattr(row, cost), row.accuracy.mean, *_bounds(row.accuracy.low, row.accuracy.high))
+            for row in report.variants
+            if row.accuracy is not None and getattr(row, cost) is not None
+        ),
+    )
+
+
+def curve_rows(report: Report, store: Store) -> pd.DataFrame:
+    """One row an epoch of a finished trial: validation accuracy in percent."""
+    columns = ("variant", "seed", "epoch", "validation_accuracy")
+    return _frame(
+        columns,
+        (
+            (row.name, trial.seed, epoch["epoch"], epoch["validation_accuracy"])
+            for row in report.variants
+            for trial in row.done
+            for epoch in store.read_epochs(trial.id)
+        ),
+    )
+
+
+def _frame(columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(list(rows), columns=list(columns))
+
+
+def _bounds(low: float, high: float) -> tuple[float, float]:
+    return (low, high) if math.isfinite(low) and math.isfinite(high) else (math.nan, math.nan)
+
+
+def draw_figures(report: Report, store: Store) -> dict[str, bytes]:
+    """Every figure that the report names: file name -> content. Equal tables give equal bytes."""
+    import matplotlib as mpl
+
+    found: dict[str, bytes] = {}
+    with mpl.rc_context():
+        mpl.rcdefaults()  # a user's matplotlibrc must not change a report
+        for key, value in drawing.STYLE.items():
+            mpl.rcParams[key] = value
+        for name, draw in _drawings(report, store).items():
+            canvas = draw()
+            for kind, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
+                file = io.BytesIO()
+                canvas.savefig(file, format=kind, metadata=metadata, bbox_inches="tight")
+                found[f"{name}.{kind}"] = file.getvalue()
+    return found
+
+
+def _drawings(report: Report, store: Store) -> dict[str, Callable[[], Any]]:
+    baseline, margin = report.baseline_row, report.procedure.margin
+    possible: dict[str, Callable[[], Any]] = {
+        "accuracy": lambda: drawing.draw_accuracy(accuracy_rows(report), baseline.name),
+        "effects": lambda: drawing.draw_effects(effect_rows(report), margin),
+        "accuracy-parameters": lambda: drawing.draw_cost(
+            cost_rows(report, "param_count"), "param_count", baseline.name
+        ),
+        "accuracy-macs": lambda: drawing.draw_cost(cost_rows(report, "macs"), "macs", baseline.name),
+        "curves": lambda: drawing.draw_curves(curve_rows(report, store), baseline.name),
+    }
+    for sweep in report.sweeps:
+        possible[sweep.file_name] = lambda sweep=sweep: drawing.draw_sweep(sweep_rows(sweep), sweep, baseline)  # type: ignore[misc]
+    return {figure.name: possible[figure.name] for figure in report.figures}

@@ -1,0 +1,236 @@
+"""`report.json`: the contract's keys, in full precision, and more. What is unknown or unbounded is null."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from ablate.report.headline import headline
+from ablate.report.rows import Against, EffectRow, Report, SweepRows, TrialRow, VariantRow
+from ablate.stats import Estimate, Judgement
+
+
+def render_json(report: Report) -> str:
+    return json.dumps(_finite(document(report)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def document(report: Report) -> dict[str, Any]:
+    procedure = report.procedure
+    return {
+        "study": report.study,
+        "title": report.title,
+        "baseline": report.baseline,
+        "metric": report.metric,
+        "seeds": list(report.seeds),
+        "analysis": {
+            "test": procedure.test,
+            "correction": procedure.correction,
+            "margin": procedure.margin,
+            "level": procedure.level,
+        },
+        "headline": list(headline(report)),
+        "variants": [_variant(row, report.baseline_row) for row in report.variants],
+        "claims": [
+            {"id": claim.id, "say": claim.say, "verdict": claim.verdict, "evidence": claim.evidence}
+            for claim in report.claims
+        ],
+        "effects": [_effect(row) for row in report.effects],
+        "sweeps": [_sweep(sweep) for sweep in report.sweeps],
+        "incomplete": [_incomplete(row) for row in report.incomplete],
+        "data": dict(report.data),
+        "recipe": dict(report.recipe),
+        "environments": [
+            {"trials": trials, **environment.model_dump()} for environment, trials in report.environments
+        ],
+        "trials": [_trial(trial) for trial in report.trials],
+        "planned_at": report.planned_at,
+    }
+
+
+def _variant(row: VariantRow, baseline: VariantRow) -> dict[str, Any]:
+    accuracy, against = row.accuracy, row.against
+    return {
+        "name": row.name,
+        "aliases": list(row.aliases),
+        "origin": row.origin,
+        "switches": dict(row.switches),
+        "settings": dict(row.settings),
+        "n": row.n,
+        "planned": row.planned,
+        "failed": row.failed,
+        "did_not_learn": list(row.did_not_learn),
+        "accuracy_mean": accuracy.mean if accuracy else None,
+        "accuracy_std": accuracy.std if accuracy else None,
+        "accuracy_ci": [accuracy.low, accuracy.high] if accuracy else None,
+        "accuracy_by_seed": {str(seed): score for seed, score in row.scores.items()},
+        **(_against(against) if against else _AGAINST_NOTHING),
+        "verdict": against.judgement.verdict if against else "baseline",
+        "param_count": row.param_count,
+        "param_delta": _difference(row.param_count, baseline.param_count),
+        "param_percent_of_baseline": _percent(row.param_count, baseline.param_count),
+        "macs": row.macs,
+        "macs_delta": _difference(row.macs, baseline.macs),
+        "macs_percent_of_baseline": _percent(row.macs, baseline.macs),
+        "attention_param_count": row.attention_param_count,
+        "attention_macs": row.attention_macs,
+        "latency_ms": row.latency_ms,
+        "peak_memory_bytes": row.peak_memory_bytes,
+        "accuracy_best_epoch_mean": row.mean("accuracy_best"),
+        "validation_accuracy_mean": row.mean("validation_accuracy"),
+        "train_accuracy_mean": row.mean("train_accuracy"),
+        "mixed": list(row.mixed),
+        "warnings": list(row.warnings),
+    }
+
+
+def _judgement(judgement: Judgement) -> dict[str, Any]:
+    return {
+        "delta": judgement.evidence.estimate.value,
+        "delta_ci": [judgement.low, judgement.high],
+        "ci_level": 1 - judgement.level,
+        "se": judgement.evidence.estimate.se,
+        "df": judgement.evidence.estimate.df,
+        "p_value": judgement.p_value,
+        "p_adjusted": judgement.p_adjusted,
+        "p_equivalent": judgement.p_equivalent,
+        "minimum_detectable_effect": judgement.mde,
+        "seeds_needed": judgement.seeds,
+        "seeds_to_decide": judgement.seeds_to_decide,
+        "std_assumed": judgement.std if judgement.std_assumed else None,
+    }
+
+
+def _against(against: Against) -> dict[str, Any]:
+    level = against.judgement.level
+    return {
+        **_judgement(against.judgement),
+        "family": against.family,
+        "reason": against.reason,
+        "paired": _estimate(against.paired, level),
+        "on_new_images": _estimate(against.new_images, level) if against.new_images else None,
+    }
+
+
+def _estimate(estimate: Estimate, level: float) -> dict[str, Any]:
+    return {
+        "delta": estimate.value,
+        "delta_ci": list(estimate.interval(level)),
+        "p_value": estimate.p_value,
+    }
+
+
+_AGAINST_NOTHING: dict[str, Any] = dict.fromkeys(
+    (
+        "delta",
+        "delta_ci",
+        "ci_level",
+        "se",
+        "df",
+        "p_value",
+        "p_adjusted",
+        "p_equivalent",
+        "minimum_detectable_effect",
+        "seeds_needed",
+        "seeds_to_decide",
+        "std_assumed",
+        "family",
+        "reason",
+        "paired",
+        "on_new_images",
+    )
+)
+
+
+def _effect(row: EffectRow) -> dict[str, Any]:
+    evidence = row.judgement.evidence
+    return {
+        "design": row.design,
+        "name": row.name,
+        "kind": row.kind,
+        "factors": list(row.factors),
+        "within": list(row.within),
+        "n": evidence.n,
+        "n_most": evidence.n_against,
+        **_judgement(row.judgement),
+        "verdict": row.judgement.verdict,
+        "reason": row.reason,
+        "family": row.family,
+        "missing": list(row.missing),
+        "param_delta": row.param_delta,
+        "macs_delta": row.macs_delta,
+    }
+
+
+def _sweep(sweep: SweepRows) -> dict[str, Any]:
+    return {
+        "name": sweep.name,
+        "setting": sweep.setting,
+        "start": sweep.start,
+        "numeric": sweep.numeric,
+        "levels": [
+            {
+                "label": level.label,
+                "value": level.value,
+                "variant": level.variant.name,
+                "n": level.variant.n,
+                "accuracy_mean": level.variant.accuracy.mean if level.variant.accuracy else None,
+                **(_against(level.against) if level.against else _AGAINST_NOTHING),
+                "verdict": level.against.judgement.verdict if level.against else "start",
+            }
+            for level in sweep.levels
+        ],
+    }
+
+
+def _incomplete(row: VariantRow) -> dict[str, Any]:
+    return {
+        "variant": row.name,
+        "n": row.n,
+        "planned": row.planned,
+        "failed": row.failed,
+        "missing_seeds": [trial.seed for trial in row.trials if trial.status != "done"],
+        "failures": [
+            {
+                "seed": trial.seed,
+                "trial": trial.id,
+                "kind": trial.failure.kind,
+                "message": trial.failure.message,
+            }
+            for trial in row.trials
+            if trial.failure is not None
+        ],
+    }
+
+
+def _trial(trial: TrialRow) -> dict[str, Any]:
+    return {
+        "variant": trial.variant,
+        "seed": trial.seed,
+        "id": trial.id,
+        "status": trial.status,
+        "learned": trial.learned,
+        **(trial.metrics.model_dump() if trial.metrics else {}),
+        "started": trial.started,
+        "wall_s": trial.wall_s,
+        "images_per_s": trial.images_per_s,
+    }
+
+
+def _difference(value: int | None, base: int | None) -> int | None:
+    return None if value is None or base is None else value - base
+
+
+def _percent(value: int | None, base: int | None) -> float | None:
+    return None if value is None or not base else 100 * (value - base) / base
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no NaN and no infinity: an unbounded end or an unknown figure is null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return value

@@ -1,0 +1,164 @@
+"""How it was measured, in sentences; and apart from them, line by line, what differs between equal runs."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+from ablate.record import Environment
+from ablate.report import numbers
+from ablate.report.rows import Report
+
+# Every line of the markdown that may differ between two runs of the same study starts so.
+MEASURED_PREFIX = "Measured: "
+
+_TESTS = {
+    "welch": "Welch's t test",
+    "paired": "the paired t test over shared seeds",
+    "dunnett": "Dunnett's test (effects of a design: Welch's t test and Holm)",
+}
+
+
+def method_lines(report: Report) -> list[str]:
+    """Plain text, one line a topic."""
+    lines = [_data(report.data, report.recipe.get("data", {})), _recipe(report.recipe.get("train", {}))]
+    lines += [_seeds(report), _test(report), _families(report), _costs(report)]
+    lines += [_environment(environment, trials) for environment, trials in report.environments]
+    return [line for line in lines if line]
+
+
+def measured_lines(report: Report) -> list[str]:
+    """Dates, times and what hangs on them, each line with `MEASURED_PREFIX`."""
+    done = [trial for trial in report.trials if trial.metrics is not None]
+    lines = [f"planned {report.planned_at}"]
+    if done:
+        started = sorted(trial.started for trial in done if trial.started)
+        wall_s = sum(trial.wall_s for trial in done if trial.wall_s is not None)
+        rates = [trial.images_per_s for trial in done if trial.images_per_s is not None]
+        rate = f", {statistics.median(rates):,.0f} training images/s (median)" if rates else ""
+        lines.append(
+            f"first trial {started[0]}, last {started[-1]}, {wall_s / 60:,.1f} minutes in all trials{rate}"
+        )
+    for row in report.variants:
+        parts = [] if row.latency_ms is None else [f"latency {row.latency_ms:.3f} ms"]
+        if row.peak_memory_bytes is not None:
+            parts.append(f"peak memory {row.peak_memory_bytes / 2**20:,.1f} MiB")
+        if parts:
+            lines.append(f"{' '.join(row.name.split())}: {', '.join(parts)}")
+    # Two spaces at the end break the line.
+    return [f"{MEASURED_PREFIX}{line}  " for line in lines]
+
+
+def _data(data: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    source = data.get("source") or settings.get("source") or "?"
+    counts = [
+        f"{numbers.count(data[key])} images to {purpose}"
+        for key, purpose in (
+            ("train_count", "train"),
+            ("validation_count", "validate"),
+            ("test_count", "test"),
+        )
+        if data.get(key) is not None
+    ]
+    details = [f"Data: {source}", *counts]
+    classes = data.get("classes")
+    if classes:
+        details.append(f"{classes if isinstance(classes, int) else len(classes)} classes")
+    if data.get("duplicate_count"):
+        details.append(f"{numbers.count(data['duplicate_count'])} test images also among the training images")
+    if settings.get("fraction") not in (None, 1, 1.0):
+        details.append(f"{100 * settings['fraction']:g} % of the training images")
+    if settings.get("split") == "per-seed":
+        details.append("another split for every seed")
+    elif settings:
+        details.append(f"one split for all seeds (split seed {settings.get('split_seed', 0)})")
+    augment = {key: value for key, value in (settings.get("augment") or {}).items() if value}
+    said = ", ".join(key if value is True else f"{key} {value}" for key, value in augment.items())
+    fingerprint = f" Fingerprint {str(data['fingerprint'])[:16]}." if data.get("fingerprint") else ""
+    return f"{', '.join(details)}; augmentation: {said or 'none'}.{fingerprint}"
+
+
+def _recipe(train: Mapping[str, Any]) -> str:
+    if not train:
+        return ""
+    optimizer, schedule = train.get("optimizer") or {}, train.get("schedule") or {}
+    parts = [
+        f"{train.get('epochs')} epoch{'' if train.get('epochs') == 1 else 's'}",
+        f"batches of {train.get('batch_size')}",
+        f"{optimizer.get('name')} at {optimizer.get('lr')}, weight decay {optimizer.get('weight_decay', 0)}",
+        _named("schedule", schedule),
+        *(
+            f"{key.replace('_', ' ')} {train[key]}"
+            for key in ("label_smoothing", "clip_norm")
+            if train.get(key)
+        ),
+        *(f"{len(train['stages'])} stages" for _ in range(1) if train.get("stages")),
+        f"precision {train.get('precision')}",
+    ]
+    return f"Recipe (a variant may differ where its settings say so): {', '.join(parts)}."
+
+
+def _named(what: str, settings: Mapping[str, Any]) -> str:
+    given = ", ".join(
+        f"{key} {value}" for key, value in settings.items() if key != "name" and value is not None
+    )
+    return f"{what} {settings.get('name')}{f' ({given})' if given else ''}"
+
+
+def _seeds(report: Report) -> str:
+    seeds = ", ".join(map(str, report.seeds))
+    return (
+        f"Seeds {seeds}, shared by all variants. Accuracy is that of the test images after the last epoch; "
+        "the test set was read once, after fitting, and chose nothing. A trial at or below chance + 3 "
+        "standard errors did not learn: it is counted and named."
+    )
+
+
+def _test(report: Report) -> str:
+    procedure = report.procedure
+    per_seed = ", since every seed has a split of its own" if report.per_seed_split else ""
+    correction = "Holm's correction within each family" if procedure.correction == "holm" else "no correction"
+    if procedure.test == "dunnett":
+        correction = "which corrects each family by itself"
+    return (
+        f"Comparisons by {_TESTS[procedure.test]}{per_seed}, {correction}, level {procedure.level:g}, "
+        "two-sided. An interval stands at its own Holm step if rejected, else at the first failing "
+        f"step's. Equivalence by two one-sided tests, margin ±{procedure.margin:g} points, corrected "
+        "alike. Verdicts from 5 seeds on; 3 or 4 are exploratory, one decides nothing. Undecided does not "
+        "mean that there is no effect."
+    )
+
+
+def _families(report: Report) -> str:
+    families = dict.fromkeys(
+        [
+            *(row.family for row in report.effects),
+            *(level.against.family for sweep in report.sweeps for level in sweep.levels if level.against),
+            *(f"{row.against.family} against {report.baseline}" for row in report.variants if row.against),
+        ]
+    )
+    return f"Families, each corrected on its own: {'; '.join(families)}." if families else ""
+
+
+def _costs(report: Report) -> str:
+    if all(row.macs is None for row in report.variants):
+        return ""
+    return (
+        "1 MAC is one multiply-add of convolutions, linear layers, matrix products and attention, for one "
+        "image."
+    )
+
+
+def _environment(environment: Environment, trials: int) -> str:
+    on_gpu = environment.device.startswith("cuda")
+    cuda = f", CUDA {environment.cuda}, cuDNN {environment.cudnn}" if on_gpu else ""
+    vision = f", torchvision {environment.torchvision}" if environment.torchvision else ""
+    return (
+        f"Machine ({trials} trials): {environment.device_name} ({environment.device}), "
+        f"{environment.cpu_count} CPU cores, {environment.threads} "
+        f"thread{'s' if environment.threads != 1 else ''} a trial, "
+        f"deterministic algorithms {'on' if environment.deterministic else 'not enforced'}; "
+        f"{environment.platform}, Python {environment.python}, torch {environment.torch}{vision}{cuda}, "
+        f"numpy {environment.numpy}, ablate {environment.ablate}."
+    )

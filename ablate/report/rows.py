@@ -1,0 +1,203 @@
+"""The rows of a report: frozen, in full precision, and the only thing that any rendering reads.
+
+Accuracies and differences are in percent and points; an absent figure is None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ablate.record import Environment, Failure, TrialMetrics
+from ablate.stats import Estimate, Judgement, Procedure, Summary
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRow:
+    """One planned trial. status: done | failed | pending. learned: above chance + 3 standard errors."""
+
+    variant: str
+    seed: int
+    id: str
+    status: str
+    metrics: TrialMetrics | None = None
+    learned: bool | None = None
+    failure: Failure | None = None
+    started: str | None = None
+    wall_s: float | None = None
+    images_per_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Against:
+    """One judged comparison. family: the comparisons it was corrected with.
+
+    paired: the same difference by a paired t test over the shared seeds, as a sensitivity check.
+    new_images: the same difference with the error of other images than this test set's; None where
+    predictions are missing.
+    """
+
+    variant: str
+    judgement: Judgement
+    reason: str
+    family: str
+    paired: Estimate
+    new_images: Estimate | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VariantRow:
+    """One variant. trials: in the order of the seeds. against: the comparison with the baseline, None for
+    itself.
+
+    mixed: what differs between the environments of the trials compared, among them and with the baseline's.
+    """
+
+    name: str
+    aliases: tuple[str, ...]
+    origin: str
+    switches: Mapping[str, bool]
+    settings: Mapping[str, Any]
+    trials: tuple[TrialRow, ...]
+    accuracy: Summary | None
+    against: Against | None
+    mixed: tuple[str, ...]
+    param_count: int | None
+    macs: int | None
+    attention_param_count: int | None
+    attention_macs: int | None
+    latency_ms: float | None
+    peak_memory_bytes: int | None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def done(self) -> tuple[TrialRow, ...]:
+        return tuple(trial for trial in self.trials if trial.metrics is not None)
+
+    @property
+    def scores(self) -> dict[int, float]:
+        """Test accuracy at the last epoch, by seed."""
+        return {trial.seed: trial.metrics.accuracy for trial in self.trials if trial.metrics is not None}
+
+    @property
+    def n(self) -> int:
+        return len(self.done)
+
+    @property
+    def planned(self) -> int:
+        return len(self.trials)
+
+    @property
+    def failed(self) -> int:
+        return sum(trial.status == "failed" for trial in self.trials)
+
+    @property
+    def did_not_learn(self) -> tuple[int, ...]:
+        return tuple(trial.seed for trial in self.trials if trial.learned is False)
+
+    def mean(self, metric: str) -> float | None:
+        """Mean over the finished trials of any figure of `TrialMetrics`."""
+        values = [float(getattr(trial.metrics, metric)) for trial in self.done]
+        return sum(values) / len(values) if values else None
+
+
+@dataclass(frozen=True, slots=True)
+class EffectRow:
+    """What a part, or parts together, buy and cost.
+
+    kind: main | interaction (of the factorial) | leave-one-out | add-one. within: the factors that are on
+    throughout.
+    param_delta, macs_delta: the same contrast of the costs. missing: variants without a finished trial, for
+    want of which the effect cannot be estimated. whole: the variant with every factor on.
+    """
+
+    design: str
+    kind: str
+    factors: tuple[str, ...]
+    within: tuple[str, ...]
+    judgement: Judgement
+    reason: str
+    family: str
+    missing: tuple[str, ...]
+    param_delta: float | None
+    macs_delta: float | None
+    whole: str | None = None
+
+    @property
+    def name(self) -> str:
+        return " × ".join(self.factors)
+
+
+@dataclass(frozen=True, slots=True)
+class SweepLevel:
+    """One level. value: its place on a numeric axis. against: the comparison with the sweep's start."""
+
+    label: str
+    value: float | None
+    variant: VariantRow
+    against: Against | None
+
+
+@dataclass(frozen=True, slots=True)
+class SweepRows:
+    """One factor at a time, each level compared with the start."""
+
+    name: str
+    setting: str
+    start: str
+    numeric: bool
+    levels: tuple[SweepLevel, ...]
+    file_name: str  # of its table and its figure, without the ending
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRow:
+    """A claim of the study. This version records claims and does not judge them."""
+
+    id: str
+    say: str
+    verdict: str = "not judged"
+    evidence: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure that the report refers to: `figures/<name>.svg` and `.png`."""
+
+    name: str
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that the renderings of one study say. environments: distinct ones, with their number of trials."""
+
+    study: str
+    title: str
+    baseline: str
+    metric: str
+    seeds: tuple[int, ...]
+    procedure: Procedure
+    per_seed_split: bool
+    data: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    variants: tuple[VariantRow, ...]
+    effects: tuple[EffectRow, ...]
+    sweeps: tuple[SweepRows, ...]
+    claims: tuple[ClaimRow, ...]
+    environments: tuple[tuple[Environment, int], ...]
+    planned_at: str
+    figures: tuple[Figure, ...]
+
+    @property
+    def baseline_row(self) -> VariantRow:
+        return next(row for row in self.variants if row.name == self.baseline)
+
+    @property
+    def incomplete(self) -> tuple[VariantRow, ...]:
+        return tuple(row for row in self.variants if row.n < row.planned)
+
+    @property
+    def trials(self) -> tuple[TrialRow, ...]:
+        return tuple(trial for row in self.variants for trial in row.trials)

@@ -1,0 +1,82 @@
+"""The answer in plain sentences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ablate.report import build_report
+from ablate.report.headline import headline
+
+
+def even(mean: float, n: int = 5, std: float = 0.3) -> dict[int, float | None]:
+    return {seed: mean + std / 1.58 * (2 * seed - n + 1) / 2 for seed in range(n)}
+
+
+def sentences(tree: Any) -> tuple[str, ...]:
+    tree.plan()
+    return headline(build_report(tree.store, "msa"))
+
+
+def test_it_tells_what_earned_its_cost_and_what_that_was(msa: Any) -> None:
+    first, earned, *others = sentences(msa)
+    assert first == (
+        "Which parts earned their cost? Main effects of the 2³ design on test accuracy, in points, with 5 "
+        "seeds a cell "
+        "and intervals after Holm's correction:"
+    )
+    assert earned.startswith("multi-scale earned its cost: +1.18 [+0.90, +1.46] for +5,000 parameters ")
+    assert earned.endswith("(+1.79 % of 280,000) and +0.70 M MACs (+46.67 % of 1.50 M).")
+    assert any(
+        sentence.startswith("All together, msa against baseline: better, +1.17") for sentence in others
+    )
+
+
+def test_an_undecided_part_is_told_with_the_seeds_that_would_decide(tree: Any, build_msa: Any) -> None:
+    build_msa(tree, std=1.0)
+    undecided = [
+        sentence for sentence in headline(build_report(tree.store, "msa")) if " is undecided: " in sentence
+    ]
+    assert undecided and all(
+        "seeds a variant" in sentence and "more than now" in sentence for sentence in undecided
+    )
+
+
+def test_one_run_each_is_undecidable_with_reason_and_seeds(tree: Any) -> None:
+    tree.seeds = (0,)
+    tree.add_variant("baseline", {0: 84.68})
+    tree.add_variant("se", {0: 85.38})
+    _, sentence = sentences(tree)
+    assert sentence == (
+        "se: undecidable, +0.70 [−∞, ∞]; a single run tells nothing of the spread between seeds: at an "
+        "assumed seed sd of "
+        "0.3 points a gap of 0.70 arises by chance 9.9 % of the time; 7 seeds per variant would show a "
+        "difference of 0.5 "
+        "points, or rule it out, 4 times in 5 (assuming a seed sd of 0.3 points)."
+    )
+
+
+def test_without_a_design_it_tells_each_verdict_best_first(tree: Any) -> None:
+    tree.add_variant("baseline", even(84))
+    tree.add_variant("bad", even(83))
+    tree.add_variant("good", even(85))
+    found = sentences(tree)
+    assert found[0] == "Against baseline, test accuracy in points and intervals after Holm's correction:"
+    assert [sentence.split(",")[0] for sentence in found[1:]] == ["good: better", "bad: worse"]
+
+
+def test_an_unfinished_study_says_so(tree: Any) -> None:
+    tree.add_variant("baseline", even(84))
+    tree.add_variant("se", {0: 84.0, 1: None, 2: 10.0})
+    found = sentences(tree)
+    assert "Incomplete: 7 of 10 trials are finished (1 failed); every row says its n." in found
+    assert "Did not learn, yet counted in the means: se (1 of 2)." in found
+
+
+def test_nothing_finished_and_nothing_to_compare(tree: Any) -> None:
+    tree.add_variant("baseline", {})
+    assert sentences(tree) == ("None of the 5 trials has finished, so there is nothing to report yet.",)
+
+
+def test_a_baseline_alone(tree: Any) -> None:
+    tree.add_variant("baseline", even(84))
+    assert sentences(tree) == ("baseline stands alone: there is nothing to compare it with.",)
