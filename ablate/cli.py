@@ -250,9 +250,11 @@ def init(
 @app.command()
 def doctor(output: Output = Path("results")) -> None:
     """Print versions, devices, threads, disk, and where data and results lie; say what is broken."""
-    from ablate.environment import render_survey, survey
+    from ablate.data import cache_folder
+    from ablate.doctor import render_survey
+    from ablate.environment import survey
 
-    found = survey(output)
+    found = survey({"results": output, "data cache": cache_folder()})
     typer.echo(render_survey(found))
     raise typer.Exit(1 if found.problems else 0)
 

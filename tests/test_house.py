@@ -28,6 +28,7 @@ LAYERS = {
     "trial": 3,
     "report": 3,
     "status": 3,
+    "doctor": 3,
     "runner": 4,
     "display": 3,
     "cli": 5,

@@ -1,0 +1,30 @@
+"""Training: recipes, `fit`, `evaluate`. Knows nothing of studies, data sets, attention or results trees."""
+
+from ablate.train.evaluate import Batches, Evaluation, evaluate
+from ablate.train.fit import FitResult, NonFiniteLoss, fit
+from ablate.train.log import CurveFiles, ProgressFile
+from ablate.train.precision import numerics, resolve_precision
+from ablate.train.recipe import OPTIMIZERS, SCHEDULES, Recipe, make_optimizer, make_schedule
+from ablate.train.state import EpochLog, EpochRow, FitState, StepRow
+
+__all__ = [
+    "OPTIMIZERS",
+    "SCHEDULES",
+    "Batches",
+    "CurveFiles",
+    "EpochLog",
+    "EpochRow",
+    "Evaluation",
+    "FitResult",
+    "FitState",
+    "NonFiniteLoss",
+    "ProgressFile",
+    "Recipe",
+    "StepRow",
+    "evaluate",
+    "fit",
+    "make_optimizer",
+    "make_schedule",
+    "numerics",
+    "resolve_precision",
+]
