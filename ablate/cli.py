@@ -1,6 +1,7 @@
-"""The command line: arguments in, functions called, exit codes out. Everything heavier is imported in a command.
+"""The command line: arguments in, functions called, exit codes out. A command imports what it needs, no more.
 
-Exit codes: 0 done · 1 some trial failed · 2 the study or the arguments are wrong, nothing was run · 130 interrupted.
+Exit codes: 0 done · 1 some trial failed · 2 the study or the arguments are wrong, nothing was run ·
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -29,15 +30,23 @@ app = typer.Typer(
     help="Ablation studies for PyTorch vision models: did the part earn its cost, and how sure are we?",
 )
 
-StudyArgument = Annotated[Path, typer.Argument(metavar="STUDY", help="The study file, e.g. studies/msa.yaml.")]
+StudyArgument = Annotated[
+    Path, typer.Argument(metavar="STUDY", help="The study file, e.g. studies/msa.yaml.")
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Settings to replace, e.g. train.epochs=2 seeds=3."),
 ]
 Output = Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Root of the results tree.")]
-Only = Annotated[list[str] | None, typer.Option("--only", metavar="GLOB", help="Only variants so named (repeatable).")]
-Exclude = Annotated[list[str] | None, typer.Option("--exclude", metavar="GLOB", help="All variants but these (repeatable).")]
-Seeds = Annotated[str | None, typer.Option("--seeds", metavar="0,1,2", help="These seeds instead of the study's.")]
+Only = Annotated[
+    list[str] | None, typer.Option("--only", metavar="GLOB", help="Only variants so named (repeatable).")
+]
+Exclude = Annotated[
+    list[str] | None, typer.Option("--exclude", metavar="GLOB", help="All variants but these (repeatable).")
+]
+Seeds = Annotated[
+    str | None, typer.Option("--seeds", metavar="0,1,2", help="These seeds instead of the study's.")
+]
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")]
 
 
@@ -64,8 +73,10 @@ def _load(path: Path, overrides: Sequence[str] | None) -> Study:
 
 
 def _import_from(*folders: Path) -> None:
-    """A study may name `package.module:name` beside it or in the working directory. Last on the path, so that no
-    file there hides a library; workers take the path over."""
+    """A study may name `package.module:name` beside it or in the working directory.
+
+    They come last on the path, so that no file there hides a library; workers take the path over.
+    """
     for folder in map(str, folders):
         if folder not in sys.path:
             sys.path.append(folder)
@@ -88,15 +99,25 @@ def run(
     seeds: Seeds = None,
     only: Only = None,
     exclude: Exclude = None,
-    jobs: Annotated[int | None, typer.Option("-j", "--jobs", min=1, help="Workers; by default one a core or a GPU.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option("-j", "--jobs", min=1, help="Workers; by default one a core or a GPU.")
+    ] = None,
     device: Device = "auto",
     executor: Annotated[str, typer.Option("--executor", metavar="NAME", help="local or inline.")] = "local",
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Train failed trials again.")] = False,
-    force: Annotated[list[str] | None, typer.Option("--force", metavar="GLOB", help="Train these variants again (repeatable).")] = None,
+    force: Annotated[
+        list[str] | None,
+        typer.Option("--force", metavar="GLOB", help="Train these variants again (repeatable)."),
+    ] = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
-    timeout: Annotated[float | None, typer.Option("--timeout", min=0.001, metavar="SECONDS", help="Longest time for a trial.")] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option("--timeout", min=0.001, metavar="SECONDS", help="Longest time for a trial."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and stop.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print only failures and the report's path.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="Print only failures and the report's path.")
+    ] = False,
 ) -> None:
     """Train every variant with every seed, measure what each costs, and write the report.
 
@@ -134,7 +155,9 @@ def plan(
     exclude: Exclude = None,
     device: Device = "auto",
     format: Annotated[str, typer.Option("--format", metavar="NAME", help="text or json.")] = "text",
-    estimate: Annotated[bool, typer.Option(help="Measure one training step a variant to estimate the time.")] = True,
+    estimate: Annotated[
+        bool, typer.Option(help="Measure one training step a variant to estimate the time.")
+    ] = True,
 ) -> None:
     """List variants, parameters, MACs and trials without training."""
     from ablate import runner
@@ -163,14 +186,18 @@ def validate(study: StudyArgument, overrides: Overrides = None) -> None:
     loaded = _load(study, overrides)
     expansion = expand(loaded)
     trials = len(expansion.variants) * len(loaded.seeds)
-    typer.echo(f"{study} is valid: {len(expansion.variants)} variants × {len(loaded.seeds)} seeds = {trials} trials")
+    typer.echo(
+        f"{study} is valid: {len(expansion.variants)} variants × {len(loaded.seeds)} seeds = {trials} trials"
+    )
     for problem in unsupported(loaded):
         typer.echo(f"note: {problem}", err=True)
 
 
 @app.command()
 def status(
-    study: Annotated[str | None, typer.Argument(metavar="[STUDY|DIR]", help="By default the study run last.")] = None,
+    study: Annotated[
+        str | None, typer.Argument(metavar="[STUDY|DIR]", help="By default the study run last.")
+    ] = None,
     output: Output = Path("results"),
 ) -> None:
     """Show which trials are done, running, failed and pending."""
@@ -182,9 +209,16 @@ def status(
 
 @app.command()
 def report(
-    study: Annotated[str | None, typer.Argument(metavar="[STUDY|DIR]", help="By default the study run last.")] = None,
+    study: Annotated[
+        str | None, typer.Argument(metavar="[STUDY|DIR]", help="By default the study run last.")
+    ] = None,
     output: Output = Path("results"),
-    format: Annotated[str | None, typer.Option("--format", metavar="NAME", help="Print one rendering (markdown, json or csv) and write nothing.")] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format", metavar="NAME", help="Print one rendering (markdown, json or csv) and write nothing."
+        ),
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every study in the results tree.")] = False,
 ) -> None:
     """Build the report of a study from what is in the results tree."""
@@ -194,7 +228,9 @@ def report(
 
     if format is not None:
         _one_of("--format", format, ("markdown", "json", "csv"))
-    targets = [(Store(output), name) for name in Store(output).studies()] if every else [find_study(study, output)]
+    targets = (
+        [(Store(output), name) for name in Store(output).studies()] if every else [find_study(study, output)]
+    )
     for store, name in targets:
         if format is not None:
             sys.stdout.write(render_study(store, name, format))
@@ -216,9 +252,13 @@ def list_names(
 
     _one_of("ls", what, ("attention", "backbones", "data", "studies"))
     if what == "studies":
-        typer.echo("\n".join(_studies_here()) or "no study files in studies/ or here; `ablate init` writes one")
+        typer.echo(
+            "\n".join(_studies_here()) or "no study files in studies/ or here; `ablate init` writes one"
+        )
         return
-    entries = {"attention": catalogue.ATTENTION, "backbones": catalogue.BACKBONES, "data": catalogue.SOURCES}[what]
+    entries = {"attention": catalogue.ATTENTION, "backbones": catalogue.BACKBONES, "data": catalogue.SOURCES}[
+        what
+    ]
     typer.echo(catalogue.describe(entries))
 
 
@@ -238,13 +278,16 @@ def _studies_here() -> list[str]:
 
 @app.command()
 def init(
-    path: Annotated[Path, typer.Argument(metavar="[FILE]", help="The study file to write.")] = Path("study.yaml"),
+    path: Annotated[Path, typer.Argument(metavar="[FILE]", help="The study file to write.")] = Path(
+        "study.yaml"
+    ),
 ) -> None:
     """Write a starting study, with the schema that lets an editor complete and check it."""
     from ablate.spec import write_starter
 
     study, schema = write_starter(path)
-    typer.echo(f"wrote {study} (edit it) and {schema} (for your editor)\nnext: ablate validate {study} && ablate run {study}")
+    typer.echo(f"wrote {study} (edit it) and {schema} (for your editor)")
+    typer.echo(f"next: ablate validate {study} && ablate run {study}")
 
 
 @app.command()

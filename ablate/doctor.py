@@ -8,7 +8,7 @@ _GIB = 2**30
 
 
 def render_survey(survey: Survey) -> str:
-    """Problems, then versions, devices, threads, memory, and the folders with the space that is left there."""
+    """Problems, then versions, devices, threads, memory, and the folders with the space left there."""
     lines = [f"problem: {problem}" for problem in survey.problems] or ["no problem found"]
     lines += ["", f"ablate {survey.ablate}, Python {survey.python}, {survey.platform}"]
     lines += [f"commit here: {survey.commit}"] if survey.commit else []

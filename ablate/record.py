@@ -42,7 +42,10 @@ class Environment(Record):
 
 
 class Failure(Record):
-    """Why a trial has no result. kind: exception | non-finite | out-of-memory | crashed | timeout | interrupted."""
+    """Why a trial has no result.
+
+    kind: exception | non-finite | out-of-memory | crashed | timeout | interrupted.
+    """
 
     kind: str
     message: str
@@ -51,8 +54,11 @@ class Failure(Record):
 
 
 class TrialMetrics(Record):
-    """Accuracies are in percent. `accuracy`: test set, last epoch (primary); `accuracy_best`: test set, at the epoch
-    with the best validation accuracy. The test set was read once, after fitting."""
+    """Accuracies are in percent. The test set was read once, after fitting.
+
+    accuracy: test set, last epoch (primary). accuracy_best: test set, at the epoch with the best validation
+    accuracy.
+    """
 
     accuracy: float
     accuracy_best: float
@@ -65,7 +71,7 @@ class TrialMetrics(Record):
 
 
 class TrialRecord(Record):
-    """One variant trained with one seed. `identity` is what the id hashes: see `ablate.variants.trial_identity`."""
+    """One variant trained with one seed. identity: what the id hashes (`ablate.variants.trial_identity`)."""
 
     schema_version: int = SCHEMA_VERSION
     id: str
@@ -115,7 +121,7 @@ class CostRecord(Record):
 
 
 class PlannedVariant(Record):
-    """A named variant of a planned study. `settings`: dotted keys that differ from the baseline's -> value."""
+    """A named variant of a planned study. settings: dotted keys that differ from the baseline's -> value."""
 
     name: str
     aliases: tuple[str, ...] = ()

@@ -13,6 +13,6 @@ Role = Literal["backbone", "attention", "order", "augment", "dropout", "split"]
 
 
 def derive_seed(seed: int, role: Role) -> int:
-    """A 63-bit seed for one role of one trial: the first eight bytes of SHA-256("seed/role"), without sign."""
+    """A 63-bit seed for one role of one trial: first eight bytes of SHA-256("seed/role"), without sign."""
     digest = hashlib.sha256(f"{seed}/{role}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from pathlib import Path
 
 import pytest
 
+from ablate.cli import main
 from ablate.errors import StudyError
 from ablate.spec import load_study
 from ablate.variants import expand
@@ -32,7 +35,7 @@ LAST = "analysis: {test"
 
 
 def problems(folder: Path, content: str | bytes, overrides: tuple[str, ...] = ()) -> list[str]:
-    """The faults found by loading and expanding; the file is called s.yaml."""
+    """The faults found by loading and expanding; `validate` and `plan` print the same. The file is s.yaml."""
     path = folder / "s.yaml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     before = sorted(folder.rglob("*"))
@@ -43,7 +46,18 @@ def problems(folder: Path, content: str | bytes, overrides: tuple[str, ...] = ()
     found = [str(problem) for problem in caught.value.problems]
     count = f"{len(found)} problem{'s' if len(found) > 1 else ''} found; nothing was run"
     assert str(caught.value) == "\n".join([count, *(f"  {problem}" for problem in found)])
+    for command in ("validate", "plan"):
+        assert command_line(command, "s.yaml", *overrides) == (2, f"error: {caught.value}\n")
+    assert sorted(folder.rglob("*")) == before, "nothing is written by the commands"
     return found
+
+
+def command_line(*arguments: str) -> tuple[object, str]:
+    """Exit code and standard error of `ablate …`, run in this process."""
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), pytest.raises(SystemExit) as ended:
+        main(arguments)
+    return ended.value.code, said.getvalue()
 
 
 @pytest.fixture(autouse=True)

@@ -108,7 +108,11 @@ def loaded_by(code: str) -> set[str]:
     return set(json.loads(done.stdout.strip().splitlines()[-1]))
 
 
-CLI = "from ablate.cli import app\nfrom typer.testing import CliRunner\nresult = CliRunner().invoke(app, {args!r})\nassert result.exit_code == 0, result.output"
+CLI = """
+from ablate.cli import app
+from typer.testing import CliRunner
+result = CliRunner().invoke(app, {args!r})
+assert result.exit_code == 0, result.output"""
 
 
 @pytest.mark.parametrize(

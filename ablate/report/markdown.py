@@ -172,8 +172,7 @@ def _comparisons(report: Report) -> str:
             f"Family: {text(family)} ({len(members)} against {text(report.baseline)})",
             _table(header, rows),
         ]
-    open_ones = [(row, against) for row, against in compared if against.judgement.verdict in _OPEN]
-    reasons = "\n".join(f"- {text(row.name)}: {text(against.reason)}." for row, against in open_ones)
+    reasons = _reasons((row.name, against.judgement, against.reason) for row, against in compared)
     note = (
         f"{_judged_note(report, [against.judgement for _, against in compared])} On new images: the same "
         "difference, its interval allowing for other test images, too; all other intervals speak of this "
@@ -183,6 +182,19 @@ def _comparisons(report: Report) -> str:
 
 
 _OPEN = ("undecided", "exploratory", "undecidable", "no-op")
+
+
+def _reasons(judged: Iterable[tuple[str, Judgement, str]]) -> str:
+    """Why verdicts are open, a line for each reason; the seeds that would decide follow the name."""
+    members: dict[str, list[str]] = {}
+    for name, judgement, reason in judged:
+        if judgement.verdict not in _OPEN:
+            continue
+        seeds = f"{judgement.seeds_to_decide} seeds"
+        shared = reason.replace(f"{seeds} per variant", "that many seeds per variant")
+        label = name if shared == reason else f"{name} ({seeds})"
+        members.setdefault(shared, []).append(label)
+    return "\n".join(f"- {text(', '.join(labels))}: {text(reason)}." for reason, labels in members.items())
 
 
 def _on_new_images(against: Against) -> str:
@@ -209,11 +221,7 @@ def _effects(report: Report) -> str:
         "branch, too: effects are given over all cells and within the first part on. Δ parameters and Δ "
         "MACs are the same contrasts of the cells' costs."
     )
-    reasons = "\n".join(
-        f"- {text(_effect_name(row))}: {text(row.reason)}."
-        for row in report.effects
-        if row.judgement.verdict in _OPEN
-    )
+    reasons = _reasons((_effect_name(row), row.judgement, row.reason) for row in report.effects)
     judged = _judged_note(report, [row.judgement for row in report.effects])
     return _section(
         "Effects of the parts", *parts, text(f"{note} {judged}"), reasons, _figure(report, "effects")
