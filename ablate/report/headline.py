@@ -86,8 +86,8 @@ def _effect(report: Report, row: EffectRow) -> str:
             return f"{row.name} cost accuracy: {figure}, and that for {cost}."
         case "equivalent":
             return (
-                f"{row.name} bought nothing that counts: {figure}, and more than ±{margin:g} points is "
-                f"ruled out, for {cost}."
+                f"{row.name} bought nothing that counts: {_inside(judgement)}, and so inside ±{margin:g} "
+                f"points, for {cost}."
             )
         case verdict if row.missing:
             return f"{row.name} is {verdict}: {row.reason}."
@@ -162,13 +162,19 @@ def _verdict(row: VariantRow, report: Report) -> str:
         if is_open
         else ""
     )
-    return f"{judgement.verdict}, {estimate(judgement)}{more}"
+    figure = _inside(judgement) if judgement.verdict == "equivalent" else estimate(judgement)
+    return f"{judgement.verdict}, {figure}{more}"
 
 
 def estimate(judgement: Judgement) -> str:
     """+0.62 [+0.31, +0.93]"""
     value = numbers.signed(judgement.evidence.estimate.value)
     return f"{value} {numbers.interval(judgement.low, judgement.high)}"
+
+
+def _inside(judgement: Judgement) -> str:
+    """The estimate with the interval that the equivalence rests on; the two-sided one may reach further."""
+    return f"{numbers.signed(judgement.evidence.estimate.value)} {numbers.interval(*judgement.inner)}"
 
 
 def needed(judgement: Judgement, margin: float) -> str:

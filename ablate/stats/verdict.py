@@ -73,6 +73,8 @@ class Judgement:
     """A verdict with all that it rests on. Unknown figures are NaN, unbounded ones infinite.
 
     level: that the interval stands at, after correction. p_equivalent: of the two one-sided tests, corrected.
+    inner: the interval of those tests, 1 − 2 · level of their own Holm step: inside ±margin if and only if
+    they accept, and narrower than the two-sided one.
     mde: the effect found with 80 % power. std: of single scores, for planning; assumed where nobody has two.
     seeds: per variant, to find a true effect as large as the margin with 80 % power. seeds_to_decide: also to
     call no effect equivalent. Both None: more than 100,000, or no spread to reckon with.
@@ -85,6 +87,7 @@ class Judgement:
     level: float
     low: float
     high: float
+    inner: tuple[float, float]
     mde: float
     seeds: int | None
     seeds_to_decide: int | None
@@ -117,12 +120,16 @@ def judge_corrected(
 ) -> list[Judgement]:
     """Judge a family whose adjusted p-values, levels and critical values are known already."""
     equivalence = [evidence.estimate.p_equivalent(procedure.margin) for evidence in family]
+    inner_levels = [procedure.level] * len(equivalence)
     if procedure.correction == "holm":
         # "Equivalent" is a claim like any other, and as easily made too often.
-        equivalence, _ = holm(equivalence, procedure.level)
+        equivalence, inner_levels = holm(equivalence, procedure.level)
+    inner = [
+        evidence.estimate.interval(2 * level) for evidence, level in zip(family, inner_levels, strict=True)
+    ]
     return [
         _judgement(*figures, procedure)
-        for figures in zip(family, adjusted, equivalence, levels, critical, strict=True)
+        for figures in zip(family, adjusted, equivalence, levels, critical, inner, strict=True)
     ]
 
 
@@ -132,6 +139,7 @@ def _judgement(
     p_equivalent: float,
     level: float,
     critical: float,
+    inner: tuple[float, float],
     procedure: Procedure,
 ) -> Judgement:
     estimate = evidence.estimate
@@ -150,6 +158,7 @@ def _judgement(
         level=level,
         low=estimate.value - half,
         high=estimate.value + half,
+        inner=inner,
         mde=minimum_detectable_effect(estimate.se, estimate.df, critical),
         seeds=seeds,
         seeds_to_decide=None

@@ -14,7 +14,8 @@ import pytest
 
 from ablate.display import WatchedTrial
 from ablate.errors import MachineError, StoreError
-from ablate.report import MEASURED_KEYS, MEASURED_PREFIX
+from ablate.report import MEASURED_KEYS, MEASURED_PREFIX, build_report
+from ablate.report.figures import accuracy_rows, cost_rows, curve_rows, effect_rows, sweep_rows
 from ablate.runner import plan_study, run_study
 from ablate.runner.run import _slots
 from ablate.spec import load_study
@@ -225,15 +226,20 @@ if __name__ == "__main__":
 
 
 def comparable(root):
-    """Markdown, JSON and CSV of the report without the measured lines, keys and columns."""
+    """Markdown, JSON, CSV without the measured lines, keys and columns; the rows that the figures draw."""
     folder = Store(root).study("tiny").folder
     markdown = (folder / "report.md").read_text().splitlines()
     found = {"report.md": [line for line in markdown if not line.startswith(MEASURED_PREFIX)]}
-    found["report.json"] = without_measured(json.loads((folder / "report.json").read_text()))
+    found["report.json"] = json.dumps(without_measured(json.loads((folder / "report.json").read_text())))
     for table in sorted((folder / "tables").glob("*.csv")):
         rows = [line.split(",") for line in table.read_text().splitlines()]
         kept = [column for column, name in enumerate(rows[0]) if name not in MEASURED_KEYS]
         found[table.name] = [[row[column] for column in kept] for row in rows]
+    report = build_report(Store(root), "tiny")
+    drawn = [accuracy_rows(report), effect_rows(report), curve_rows(report, Store(root))]
+    drawn += [cost_rows(report, cost) for cost in ("param_count", "macs")]
+    drawn += [sweep_rows(sweep) for sweep in report.sweeps]
+    found["figures"] = [rows.to_csv() for rows in drawn]
     return found
 
 

@@ -132,3 +132,16 @@ def test_equivalence_errs_no_more_than_nominal_at_the_margin_and_finds_what_was_
     assert accepted(0.5, 10) <= limit(0.05)
     assert accepted(0.0, 10) == pytest.approx(0.95, abs=0.02)
     assert accepted(0.0, 5) == pytest.approx(0.53, abs=0.04)
+
+
+def test_the_inner_interval_lies_inside_the_margin_exactly_when_the_tests_accept() -> None:
+    rng = np.random.default_rng(7)
+    accepted = 0
+    for _ in range(300):
+        scores = rng.normal(86, 0.35, (4, 6)) + rng.normal(0, 0.2, (4, 1))
+        arms = [dict(enumerate(row)) for row in scores.tolist()]
+        for judgement in compare([Comparison(of, arms[0]) for of in arms[1:]], Procedure(margin=0.6)):
+            inside = judgement.inner[0] >= -0.6 and judgement.inner[1] <= 0.6
+            assert inside == (judgement.p_equivalent <= 0.05)
+            accepted += inside
+    assert 50 < accepted < 850, "both answers occur"
