@@ -124,24 +124,23 @@ def judge_corrected(
     if procedure.correction == "holm":
         # "Equivalent" is a claim like any other, and as easily made too often.
         equivalence, inner_levels = holm(equivalence, procedure.level)
-    inner = [
-        evidence.estimate.interval(2 * level) for evidence, level in zip(family, inner_levels, strict=True)
-    ]
+    equivalents = zip(equivalence, inner_levels, strict=True)
     return [
         _judgement(*figures, procedure)
-        for figures in zip(family, adjusted, equivalence, levels, critical, inner, strict=True)
+        for figures in zip(family, adjusted, equivalents, levels, critical, strict=True)
     ]
 
 
 def _judgement(
     evidence: Evidence,
     p_adjusted: float,
-    p_equivalent: float,
+    equivalent: tuple[float, float],
     level: float,
     critical: float,
-    inner: tuple[float, float],
     procedure: Procedure,
 ) -> Judgement:
+    """equivalent: the corrected p-value of the two one-sided tests, and the level of their step."""
+    p_equivalent, inner_level = equivalent
     estimate = evidence.estimate
     half = critical * estimate.se if estimate.known else math.inf
     assumed = math.isnan(evidence.std)
@@ -158,7 +157,7 @@ def _judgement(
         level=level,
         low=estimate.value - half,
         high=estimate.value + half,
-        inner=inner,
+        inner=estimate.interval(2 * inner_level),
         mde=minimum_detectable_effect(estimate.se, estimate.df, critical),
         seeds=seeds,
         seeds_to_decide=None
