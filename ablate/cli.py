@@ -294,8 +294,7 @@ def init(
 def doctor(output: Output = Path("results")) -> None:
     """Print versions, devices, threads, disk, and where data and results lie; say what is broken."""
     from ablate.data import cache_folder
-    from ablate.doctor import render_survey
-    from ablate.environment import survey
+    from ablate.doctor import render_survey, survey
 
     found = survey({"results": output, "data cache": cache_folder()})
     typer.echo(render_survey(found))

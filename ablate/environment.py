@@ -7,10 +7,8 @@ import importlib
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -21,7 +19,6 @@ from ablate.record import Environment
 
 DIFF_LIMIT_BYTES = 16 * 1024
 GIT_TIMEOUT_S = 10.0
-_DISTRIBUTION = "ablate-bench"
 
 
 # Libraries
@@ -58,7 +55,7 @@ def torch_problem() -> str | None:
 
 
 def _cannot_import_torch(error: Exception) -> str:
-    version = _version("torch")
+    version = installed_version("torch")
     mend = _install_command(version or "")
     return (
         f"torch {version} is installed but cannot be imported ({_one_line(error)}); install it anew: {mend}"
@@ -81,7 +78,7 @@ def torchvision_problem() -> str | None:
         reason = _one_line(error)
     if not reason:
         return None
-    pair = f"torch {torch.__version__} and torchvision {_version('torchvision')}"
+    pair = f"torch {torch.__version__} and torchvision {installed_version('torchvision')}"
     return f"{pair} do not match ({reason}); install a matching pair: {mend}"
 
 
@@ -94,7 +91,7 @@ def _install_command(torch_version: str | None) -> str:
     return f"{Path(sys.executable).name} -m pip install {force}torch torchvision{index}"
 
 
-def _version(distribution: str) -> str | None:
+def installed_version(distribution: str) -> str | None:
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
@@ -227,8 +224,8 @@ def describe(
         ablate=ablate.__version__,
         python=platform.python_version(),
         torch=torch.__version__,
-        torchvision=_version("torchvision"),
-        numpy=_version("numpy") or "unknown",
+        torchvision=installed_version("torchvision"),
+        numpy=installed_version("numpy") or "unknown",
         platform=platform.platform(),
         machine=machine_name(device),
         cpu=cpu_name(),
@@ -298,87 +295,3 @@ def _output(command: list[str], cwd: str | Path | None) -> bytes | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None
-
-
-# Doctor
-
-
-@dataclass(frozen=True)
-class Place:
-    """A folder that the command uses. free_bytes: on its disk, or that of its nearest parent that exists."""
-
-    path: Path
-    exists: bool
-    writable: bool
-    free_bytes: int
-
-
-@dataclass(frozen=True)
-class Survey:
-    """What `ablate doctor` prints. `packages`: distribution -> version, None when absent."""
-
-    ablate: str
-    python: str
-    platform: str
-    packages: dict[str, str | None]
-    problems: tuple[str, ...]
-    devices: tuple[tuple[str, str, int | None], ...]
-    cpu: str
-    cores: int
-    memory_bytes: int
-    memory_free_bytes: int
-    commit: str | None
-    places: dict[str, Place]
-
-
-def survey(places: dict[str, str | Path]) -> Survey:
-    """The state of the machine. Says what is wrong in `problems` and raises nothing for it.
-
-    places: what lies where, such as {"results": "results", "data cache": …}.
-    """
-    import psutil
-
-    packages = {name: _version(name) for name in dependencies()}
-    problems = [f"{name} is not installed" for name, version in packages.items() if version is None]
-    broken_torch = torch_problem()
-    problems += [problem for problem in (broken_torch or torchvision_problem(),) if problem]
-    memory = psutil.virtual_memory()
-    located = {name: _place(Path(path)) for name, path in places.items()}
-    problems += [
-        f"{name}: {place.path} cannot be written" for name, place in located.items() if not place.writable
-    ]
-    return Survey(
-        ablate=ablate.__version__,
-        python=platform.python_version(),
-        platform=platform.platform(),
-        packages=packages,
-        problems=tuple(problems),
-        devices=(("cpu", cpu_name(), None),) if broken_torch else devices(),
-        cpu=cpu_name(),
-        cores=available_cores(),
-        memory_bytes=memory.total,
-        memory_free_bytes=memory.available,
-        commit=git_state(Path.cwd())[0],
-        places=located,
-    )
-
-
-def dependencies() -> tuple[str, ...]:
-    """Names of the distributions that this one requires, extras left out."""
-    try:
-        required = metadata.requires(_DISTRIBUTION) or []
-    except metadata.PackageNotFoundError:
-        required = ["torch", "torchvision", "numpy", "pandas"]
-    names = [re.match(r"[A-Za-z0-9._-]+", line) for line in required if "extra ==" not in line]
-    return tuple(name.group() for name in names if name)
-
-
-def _place(path: Path) -> Place:
-    path = path.absolute()
-    standing = next(folder for folder in (path, *path.parents) if folder.exists())
-    return Place(
-        path=path,
-        exists=path.exists(),
-        writable=standing.is_dir() and os.access(standing, os.W_OK),
-        free_bytes=shutil.disk_usage(standing).free,
-    )

@@ -19,7 +19,6 @@ from ablate.environment import (
     require_torch,
     require_torchvision,
     resolve_device,
-    survey,
 )
 from ablate.errors import MachineError
 
@@ -39,24 +38,9 @@ def test_a_matching_pair_is_given_back():
     assert require_torchvision().__name__ == "torchvision"
 
 
-@pytest.fixture
-def no_torchvision(monkeypatch):
-    """The real one is forgotten, so that the next import looks at the path again."""
-    require_torch()
-    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-        monkeypatch.delitem(sys.modules, name)
-    return monkeypatch
-
-
-def fake_torchvision(folder: Path, body: str) -> None:
-    package, info = folder / "torchvision", folder / "torchvision-0.99.0.dist-info"
-    package.mkdir()
-    info.mkdir()
-    (package / "__init__.py").write_text(body)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: torchvision\nVersion: 0.99.0\n")
-
-
-def test_a_missing_operator_is_one_sentence_with_both_versions_and_the_remedy(no_torchvision, tmp_path):
+def test_a_missing_operator_is_one_sentence_with_both_versions_and_the_remedy(
+    no_torchvision, tmp_path, fake_torchvision
+):
     fake_torchvision(tmp_path, "raise RuntimeError('operator torchvision::nms does not exist')")
     no_torchvision.syspath_prepend(tmp_path)
     no_torchvision.setattr("torch.__version__", "2.9.0+cpu")
@@ -71,7 +55,7 @@ def test_a_missing_operator_is_one_sentence_with_both_versions_and_the_remedy(no
     )
 
 
-def test_an_import_that_passes_without_the_operators_is_found_out(tmp_path):
+def test_an_import_that_passes_without_the_operators_is_found_out(tmp_path, fake_torchvision):
     fake_torchvision(tmp_path, "")
     code = "from ablate.environment import *; print(torch_problem(), torchvision_problem())"
     path = os.pathsep.join([str(tmp_path), *sys.path])
@@ -84,7 +68,7 @@ def test_an_import_that_passes_without_the_operators_is_found_out(tmp_path):
     assert done.stdout.startswith("None ")
 
 
-def test_an_absent_torchvision_is_told_from_a_broken_one(no_torchvision, tmp_path):
+def test_an_absent_torchvision_is_told_from_a_broken_one(no_torchvision, tmp_path, fake_torchvision):
     no_torchvision.setitem(sys.modules, "torchvision", None)
     with pytest.raises(
         MachineError, match=r"torchvision is not installed beside torch .*; install both: python"
@@ -272,42 +256,3 @@ def test_a_git_that_hangs_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(environment, "GIT_TIMEOUT_S", 0.2)
     assert git_state(tmp_path) == (None, None)
-
-
-# Doctor
-
-
-def test_a_survey_reports_and_raises_nothing(monkeypatch, no_torchvision, tmp_path):
-    fake_torchvision(tmp_path, "raise RuntimeError('operator torchvision::nms does not exist')")
-    no_torchvision.syspath_prepend(tmp_path)
-    blocked = tmp_path / "file"
-    blocked.write_text("")
-    found = survey({"results": tmp_path / "a" / "b", "data cache": blocked / "c"})
-    assert [problem for problem in found.problems if "do not match" in problem]
-    assert [problem for problem in found.problems if problem.startswith("data cache:")]
-    assert {"torch", "torchvision", "pandas", "fvcore"} <= found.packages.keys()
-    assert "ruff" not in found.packages, "extras are not required"
-    assert found.packages["torch"] is not None
-    assert found.devices[0][0] == "cpu" and found.cores >= 1
-    assert 0 < found.memory_free_bytes <= found.memory_bytes
-    place = found.places["results"]
-    assert (place.exists, place.writable) == (False, True) and place.free_bytes > 0
-
-
-def test_a_survey_without_torch_still_tells_the_rest(monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", None)
-    found = survey({})
-    assert [problem for problem in found.problems if problem.startswith("torch is not installed")]
-    assert found.devices[0][0] == "cpu" and found.cpu
-
-
-def test_dependencies_are_names_without_versions_and_extras(monkeypatch):
-    said = [
-        "torch>=2.6",
-        "scikit-learn>=1.4",
-        "pyyaml (>=6.0)",
-        'ray>=2; extra == "ray"',
-        "tomli; python_version<'4'",
-    ]
-    monkeypatch.setattr("importlib.metadata.requires", lambda name: said if name == "ablate-bench" else None)
-    assert environment.dependencies() == ("torch", "scikit-learn", "pyyaml", "tomli")

@@ -1,0 +1,32 @@
+"""Fixtures for more than one room: a torchvision that does not fit its torch."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ablate.environment import require_torch
+
+
+@pytest.fixture
+def no_torchvision(monkeypatch):
+    """The real one is forgotten, so that the next import looks at the path again."""
+    require_torch()
+    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+        monkeypatch.delitem(sys.modules, name)
+    return monkeypatch
+
+
+@pytest.fixture
+def fake_torchvision() -> Callable[[Path, str], None]:
+    """Writes a torchvision with this body, and the metadata that an installed one has, into a folder."""
+
+    def write(folder: Path, body: str) -> None:
+        package, info = folder / "torchvision", folder / "torchvision-0.99.0.dist-info"
+        package.mkdir()
+        info.mkdir()
+        (package / "__init__.py").write_text(body)
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: torchvision\nVersion: 0.99.0\n")
+
+    return write
