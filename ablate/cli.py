@@ -142,6 +142,8 @@ def run(
         dry_run=dry_run,
         display=make_display(quiet=quiet),
     )
+    if summary.report is not None and not quiet:
+        _opening(summary.report)
     raise typer.Exit(summary.exit_code)
 
 
@@ -235,12 +237,14 @@ def report(
         if format is not None:
             sys.stdout.write(render_study(store, name, format))
         else:
-            _announce(write_report(store, name))
+            path = write_report(store, name)
+            typer.echo(path)
+            _opening(path)
 
 
-def _announce(path: Path, first_lines: int = 12) -> None:
-    typer.echo(f"{path}\n")
-    typer.echo("\n".join(path.read_text(encoding="utf-8").splitlines()[:first_lines]))
+def _opening(report: Path) -> None:
+    """The answer: what stands in the report before its first section."""
+    typer.echo("\n" + report.read_text(encoding="utf-8").partition("\n## ")[0].strip())
 
 
 @app.command("ls")
