@@ -45,7 +45,8 @@ Exclude = Annotated[
     list[str] | None, typer.Option("--exclude", metavar="GLOB", help="All variants but these (repeatable).")
 ]
 Seeds = Annotated[
-    str | None, typer.Option("--seeds", metavar="0,1,2", help="These seeds instead of the study's.")
+    str | None,
+    typer.Option("--seeds", metavar="0,1,2", help="Train these seeds only; the plan keeps the study's."),
 ]
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")]
 

@@ -428,6 +428,15 @@ def measure_cost(
 def measured_step(settings: Settings, images: Images, device: str, *, steps: int = 5) -> float:
     """Seconds of one training step, augmentation included: the median of a few, after two to warm up."""
     recipe = make_recipe(settings, device)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as a worker has it: more threads can be many times slower
+    try:
+        return _measured_step(settings, recipe, images, device, steps)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _measured_step(settings: Settings, recipe: Recipe, images: Images, device: str, steps: int) -> float:
     data = _Data.prepare(settings, 0, recipe, device, images)
     train = data.train_batches(settings, 0)
     network = _build(settings, images.shape, len(images.classes), 0)

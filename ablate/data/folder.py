@@ -244,7 +244,7 @@ def _convert(image: Image.Image, channels: int) -> Image.Image:
 
 
 def _unreadable_message(root: Path, unreadable: list[tuple[str, str]], count: int) -> str:
-    lines = [f"{os.path.relpath(path, root)}: {why}".replace(path, "") for path, why in unreadable]
+    lines = [f"{os.path.relpath(path, root)}: {why}".replace(f" {path!r}", "") for path, why in unreadable]
     message = (
         f"{len(unreadable):,} of {count:,} images under {root} cannot be read; replace or delete them\n  "
     )

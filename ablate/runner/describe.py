@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from typing import Any
 
+from ablate.errors import AblateError
 from ablate.record import AttachedModule
 from ablate.runner.plan import Plan
 from ablate.variants import Variant, canonical
@@ -18,10 +19,10 @@ def plan_json(plan: Plan) -> dict[str, Any]:
     """The contract of `plan --format json`. trials, pending: counts; pending ones would be trained now."""
     return {
         "study": plan.study.name,
-        "trials": len(plan.trials),
+        "trials": len(plan.distinct),
         "pending": len(plan.wanted),
-        "done": sum(trial.state == "done" for trial in plan.trials),
-        "failed": sum(trial.state == "failed" for trial in plan.trials),
+        "done": sum(trial.state == "done" for trial in plan.distinct),
+        "failed": sum(trial.state == "failed" for trial in plan.distinct),
         "device": plan.device,
         "variants": [_variant_json(plan, variant) for variant in plan.variants],
         "warnings": list(plan.warnings),
@@ -59,20 +60,27 @@ def plan_text(plan: Plan, *, estimate: bool = False) -> str:
         from ablate.environment import available_cores
 
         workers = available_cores() if plan.device == "cpu" else 1
-        said = f"{workers} worker{'s' if workers > 1 else ''} on {plan.device}"
-        parts.append(f"about {_minutes(_estimate(plan, workers))} of training with {said}")
+        parts.append(_time(plan, workers))
     return "\n".join(part for part in parts if part)
 
 
+def _time(plan: Plan, workers: int) -> str:
+    try:
+        minutes = _minutes(_estimate(plan, workers))
+    except AblateError as error:
+        return f"no estimate of the time: {error}"
+    return f"about {minutes} of training with {workers} worker{'s' if workers > 1 else ''} on {plan.device}"
+
+
 def _heading(plan: Plan) -> str:
-    states = Counter(trial.state for trial in plan.trials)
+    states = Counter(trial.state for trial in plan.distinct)
     failed = f", {states['failed']} failed" if states["failed"] else ""
     title = f"{plan.study.name}: {plan.study.title}\n" if plan.study.title else f"{plan.study.name}\n"
     data = plan.record.data
     return (
         f"{title}{data['source']}: {data['train_count']:,} images to train, {data['validation_count']:,} to "
         f"validate, {data['test_count']:,} to test\n"
-        f"{len(plan.variants)} variants × {len(plan.record.seeds)} seeds = {len(plan.trials)} trials: "
+        f"{len(plan.variants)} variants × {len(plan.record.seeds)} seeds = {len(plan.distinct)} trials: "
         f"{states['done']} done{failed}, {len(plan.wanted)} to train\n"
     )
 
@@ -150,7 +158,11 @@ def _estimate(plan: Plan, workers: int) -> float:
     for trial in plan.wanted:
         variant = trial.variant
         if variant.id not in seconds:
-            step_s = measured_step(variant.settings, plan.images[variant.name], plan.device)
+            try:
+                step_s = measured_step(variant.settings, plan.images[variant.name], plan.device)
+            except Exception as error:  # the user's module runs here, and may fail in any way
+                said = f"{type(error).__name__}: {error}"
+                raise AblateError(f"a training step of {variant.name!r} fails with {said}") from error
             seconds[variant.id] = step_s * _steps(plan, variant)
     total = sum(seconds[trial.variant.id] for trial in plan.wanted)
     longest = max(seconds.values(), default=0.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -75,12 +75,17 @@ class Plan:
     @property
     def wanted(self) -> tuple[Trial, ...]:
         """Those to train now, in the order in which they start."""
-        return tuple(trial for trial in self.trials if trial.wanted)
+        return _once(trial for trial in self.trials if trial.wanted)
 
     @property
     def selected(self) -> tuple[Trial, ...]:
         """Those that this run was asked for, finished or not."""
-        return tuple(trial for trial in self.trials if trial.selected)
+        return _once(trial for trial in self.trials if trial.selected)
+
+    @property
+    def distinct(self) -> tuple[Trial, ...]:
+        """Every trial once: variants that differ in the file may be one here (precision auto, fp32)."""
+        return _once(self.trials)
 
     def planned(self, name: str) -> PlannedVariant:
         return next(variant for variant in self.record.variants if variant.name == name)
@@ -99,9 +104,10 @@ def plan_study(
 ) -> Plan:
     """Inspect every variant and find what is left to train. Writes nothing.
 
-    seeds: in place of the study's. only, exclude: globs over names of variants; they limit what is trained,
-    while the plan keeps all. retry_failed: failed trials are wanted again. force: globs; these are wanted
-    although done. Raises StudyError with every fault of the study, DataError, MachineError, StoreError.
+    seeds: those to train now. only, exclude: globs over names of variants, likewise. All three limit what is
+    trained, while the plan keeps the whole study, and seeds beyond the study's join it. retry_failed: failed
+    trials are wanted again. force: globs; these are wanted although done. Raises StudyError with every fault
+    of the study, DataError, MachineError, StoreError.
     """
     require_torch()
     require_torchvision()
@@ -118,9 +124,10 @@ def plan_study(
     trials = _trials(
         around,
         expansion.variants,
-        tuple(seeds) if seeds is not None else study.seeds,
+        tuple(dict.fromkeys((*study.seeds, *(seeds or ())))),
         before=before,
         chosen=chosen,
+        asked=frozenset(study.seeds if seeds is None else seeds),
         forced=forced,
         retry_failed=retry_failed,
     )
@@ -136,6 +143,13 @@ def plan_study(
         environment=around.environment(),
         warnings=_warnings(study, trials, images, chosen),
     )
+
+
+def _once(trials: Iterable[Trial]) -> tuple[Trial, ...]:
+    found: dict[str, Trial] = {}
+    for trial in trials:
+        found.setdefault(trial.job.trial_id, trial)
+    return tuple(found.values())
 
 
 # Which variants
@@ -181,6 +195,7 @@ def _trials(
     *,
     before: StudyPlan | None,
     chosen: frozenset[str],
+    asked: frozenset[int],
     forced: frozenset[str],
     retry_failed: bool,
 ) -> tuple[Trial, ...]:
@@ -197,7 +212,7 @@ def _trials(
             except StoreError as error:
                 torn.append(str(error))
                 continue
-            selected = variant.name in chosen
+            selected = variant.name in chosen and seed in asked
             missing = known is None or (known.status == "failed" and retry_failed)
             trials.append(
                 Trial(

@@ -142,7 +142,7 @@ def _train(
     wanted = plan.wanted
     watched = [_watched(trial) for trial in wanted]
     own_process = not isinstance(pool, InlineExecutor)
-    work = [replace(trial.job, capture=own_process) for trial in wanted]
+    work = [_for_worker(trial.job) if own_process else trial.job for trial in wanted]
     done = sum(trial.state == "done" and not trial.wanted for trial in plan.selected)
     display.start(
         Opening(plan.study.name, len(plan.selected), done, tuple(watched), pool.workers, plan.store)
@@ -163,6 +163,11 @@ def _train(
         # Trials start in order, so only these can have begun; others may belong to a run beside this one.
         for job in [job for job in work if job.trial_id not in records][: pool.workers]:
             tidy_up(job)
+
+
+def _for_worker(job: Job) -> Job:
+    """A worker prints into the trial's log, and sees one GPU alone, whichever that is."""
+    return replace(job, capture=True, device="cuda:0" if job.device.startswith("cuda") else job.device)
 
 
 def _skipped(plan: Plan) -> list[str]:

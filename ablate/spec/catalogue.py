@@ -7,6 +7,7 @@ against the signature of the class or function that it stands for, so the two ca
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -219,7 +220,7 @@ def describe(entries: Mapping[str, Entry] | Mapping[str, Source]) -> str:
     for name, entry in entries.items():
         lines.append(f"{name:<{width}}  {entry.doc}")
         for key, argument in entry.args.items() if isinstance(entry, Entry) else ():
-            default = {None: "null", True: "true", False: "false"}.get(argument.default, argument.default)
+            default = json.dumps(argument.default)  # as YAML has it, too: null, true, 1.0
             lines.append(f"{'':<{width}}    {key}: {default}  {argument.doc}")
     return "\n".join(lines)
 

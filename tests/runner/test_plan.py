@@ -58,11 +58,35 @@ def test_json_keeps_the_contract(study, root):
     assert early["attention_modules"][0]["path"] == "block1"
 
 
-def test_seeds_of_the_command_line_replace_the_studys(study, root):
-    plan = plan_study(study, output=root, seeds=[7])
-    assert plan.record.seeds == (7,)
-    assert {trial.job.seed for trial in plan.trials} == {7}
-    assert "1 seed: one seed never yields a verdict; a verdict needs 5" in plan.warnings
+def test_seeds_of_the_command_line_limit_what_is_trained_and_never_hide_the_studys(study, root):
+    plan = plan_study(study, output=root, seeds=[1, 7])
+    assert plan.record.seeds == (0, 1, 7), "a report of two chosen seeds would look complete"
+    assert {trial.job.seed for trial in plan.wanted} == {1, 7}
+
+
+def test_variants_that_come_to_the_same_trial_here_are_trained_once(make_study, root):
+    """On a CPU auto is fp32: two variants in the file, one trial; two workers must not share its folder."""
+    study = make_study(
+        replace=("  se: {}", "  se: {}\n  plain: {model.attention: null, train.precision: fp32}")
+    )
+    plan = plan_study(study, output=root, device="cpu")
+    ids = {(trial.variant.name, trial.job.seed): trial.job.trial_id for trial in plan.trials}
+    assert ids["plain", 0] == ids["baseline", 0]
+    assert len(plan.trials) == 8
+    assert len({trial.job.trial_id for trial in plan.wanted}) == len(plan.wanted) == len(plan.selected) == 6
+    assert (plan_json(plan)["trials"], plan_json(plan)["pending"]) == (6, 6)
+
+
+def test_a_step_that_fails_leaves_the_plan_and_names_the_variant(study, root, monkeypatch):
+    def fail(*_, **__):
+        raise ValueError("my own mistake")
+
+    monkeypatch.setattr("ablate.trial.measured_step", fail)
+    text = plan_text(plan_study(study, output=root), estimate=True)
+    assert "se-early" in text
+    assert (
+        "no estimate of the time: a training step of 'baseline' fails with ValueError: my own mistake" in text
+    )
 
 
 def test_only_and_exclude_limit_what_is_trained_and_not_the_plan(study, root):

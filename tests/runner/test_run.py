@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -17,7 +18,7 @@ from ablate.errors import MachineError, StoreError
 from ablate.report import MEASURED_KEYS, MEASURED_PREFIX, build_report
 from ablate.report.figures import accuracy_rows, cost_rows, curve_rows, effect_rows, sweep_rows
 from ablate.runner import plan_study, run_study
-from ablate.runner.run import _slots
+from ablate.runner.run import _for_worker, _slots
 from ablate.spec import load_study
 from ablate.store import Store
 from ablate.variants import expand
@@ -211,6 +212,13 @@ def test_each_worker_on_cuda_sees_one_gpu(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-7")
     assert gpus("cuda:0", "auto", 3) == ["5", "GPU-7", "5"]
     assert _slots("cpu", "cpu", 3) == [{}, {}, {}]
+
+
+def test_a_worker_calls_its_one_gpu_the_first(study, root):
+    """CUDA_VISIBLE_DEVICES leaves a worker one GPU, whichever it is, and torch counts from 0."""
+    job = plan_study(study, output=root, device="cpu").wanted[0].job
+    assert (_for_worker(job).device, _for_worker(job).capture) == ("cpu", True)
+    assert _for_worker(replace(job, device="cuda:2")).device == "cuda:0"
 
 
 SCRIPT = """
