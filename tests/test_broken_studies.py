@@ -16,8 +16,8 @@ from ablate.variants import expand
 GOOD = (Path(__file__).parent / "spec" / "msa.yaml").read_text(encoding="utf-8")
 VARIANTS = "baseline, multi-scale, +channel, +spatial, msa"
 TRAIN = (
-    "epochs, batch_size, optimizer, schedule, stages, label_smoothing, clip_norm, precision, channels_last, "
-    "compile, deterministic, keep"
+    "epochs, steps, batch_size, optimizer, schedule, lr, stages, label_smoothing, clip_norm, accumulate, "
+    "gradient_checkpointing, precision, channels_last, compile, deterministic, keep"
 )
 OPTIMIZERS = "sgd, adam, adamw, nadam, radam, rmsprop, adagrad, adadelta, adamax, asgd, rprop, adafactor"
 METRICS = "accuracy, param_count, macs, latency_ms, peak_memory_bytes"

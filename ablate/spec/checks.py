@@ -21,7 +21,8 @@ from ablate.spec.faults import Fault
 from ablate.spec.names import glob_fault, is_import_path, is_library_name
 from ablate.spec.settings import Settings
 from ablate.spec.source import Place
-from ablate.spec.words import faults_in, show
+from ablate.spec.validation import faults_in
+from ablate.spec.words import show
 
 OWN = "package.module:name"
 GLOB_HINT = "paths such as 'block1' or 'features.4'; globs with *, ?, ** and [12]"
@@ -103,18 +104,31 @@ def _globs(value: Any, place: Place) -> Iterator[Fault]:
 def _train(data: Mapping[str, Any]) -> Iterator[Fault]:
     train = at(data, "train")
     yield from _optimizer(at(train, "optimizer"), ("train", "optimizer"))
-    yield from _schedule(at(train, "schedule"), ("train", "schedule"), at(train, "epochs"))
-    stages = at(train, "stages")
+    steps, stages = at(train, "steps"), at(train, "stages")
+    epochs = None if steps is not None or stages else at(train, "epochs")
+    yield from _schedule(at(train, "schedule"), ("train", "schedule"), epochs)
+    yield from _rates(at(train, "lr"), ("train", "lr"))
+    for key in ("steps", "lr"):
+        if stages and at(train, key):
+            message = f"has no meaning beside train.stages, got {show(at(train, key))}"
+            yield Fault(("train", key), message, hint="each stage has its own epochs and lr")
+    accumulate, batch_size = at(train, "accumulate"), at(train, "batch_size")
+    batch_size = 128 if batch_size is None else batch_size
+    if isinstance(accumulate, int) and isinstance(batch_size, int) and accumulate > batch_size:
+        message = f"must be at most the batch size, {batch_size}, got {accumulate}"
+        yield Fault(("train", "accumulate"), message, hint="a part of a step holds at least one image")
     for index, stage in enumerate(stages if isinstance(stages, list | tuple) else ()):
         place = ("train", "stages", index)
         yield from _globs(at(stage, "train"), (*place, "train"))
-        rates = at(stage, "lr")
-        for glob, rate in rates.items() if isinstance(rates, Mapping) else ():
-            yield from _globs(glob, (*place, "lr", glob))
-            if isinstance(rate, int | float) and not rate > 0:
-                yield Fault((*place, "lr", glob), f"must be greater than 0, got {show(rate)}")
+        yield from _rates(at(stage, "lr"), (*place, "lr"))
         yield from _optimizer(at(stage, "optimizer"), (*place, "optimizer"))
         yield from _schedule(at(stage, "schedule"), (*place, "schedule"), at(stage, "epochs"))
+
+
+def _rates(rates: Any, place: Place) -> Iterator[Fault]:
+    """Globs as keys; the rates themselves are pydantic's to check."""
+    for glob in rates if isinstance(rates, Mapping) else ():
+        yield from _globs(glob, (*place, glob))
 
 
 def _optimizer(optimizer: Any, place: Place) -> Iterator[Fault]:

@@ -23,7 +23,8 @@ from ablate.spec.settings import Settings
 from ablate.spec.source import COMMAND_LINE, Document, Place, read_document
 from ablate.spec.study import Control, Head, Study, Tune, VariantSpec
 from ablate.spec.sweeps import Design, Sweep
-from ablate.spec.words import faults_in, show
+from ablate.spec.validation import faults_in
+from ablate.spec.words import show
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -18,7 +18,7 @@ from ablate.spec.names import label_of
 from ablate.spec.settings import Settings
 from ablate.spec.study import Study, variant_data
 from ablate.spec.sweeps import Cell, Design, Level, Sweep
-from ablate.spec.words import faults_in
+from ablate.spec.validation import faults_in
 from ablate.variants.identity import ABSENT, canonical, differences, variant_id
 
 Origin = Literal["variant", "sweep", "design", "matrix", "control"]

@@ -18,6 +18,19 @@ from ablate.spec.names import is_import_path, module_file
 from ablate.spec.settings import AttentionSettings, OptimizerSettings, ScheduleSettings, Settings
 from ablate.spec.words import show
 
+# Settings that came after the first version: at these values they leave no trace in the canonical form, so
+# that trials trained before a setting existed keep their identity.
+JOINED_LATER: dict[str, Any] = {
+    "data.classes": None,
+    "model.attention.place": "after",
+    "model.attention.gate": "own",
+    "train.steps": None,
+    "train.lr": {},
+    "train.accumulate": 1,
+    "train.gradient_checkpointing": False,
+    "train.optimizer.decay_on": "all",
+}
+
 # Raised whenever a change of our code changes the result of a training run, or a measured cost, respectively.
 TRAINING_CODE = 1
 MEASURE_CODE = 1
@@ -27,7 +40,8 @@ def canonical(settings: Settings) -> dict[str, Any]:
     """Plain nested settings with every default filled in, equal for settings that must give equal results.
 
     Attention with all its switches off is None; `at` is sorted and without repetition; a schedule has its own
-    keys only; lists are lists and whole floats are floats. `data.root` and `train.keep` are absent.
+    keys only; lists are lists and whole floats are floats. `data.root` and `train.keep` are absent; so are
+    `train.epochs` where steps or stages take its place, and settings of JOINED_LATER at their defaults.
     """
     data = settings.model_dump()
     del data["data"]["root"], data["train"]["keep"]
@@ -37,10 +51,23 @@ def canonical(settings: Settings) -> dict[str, Any]:
     data["model"]["attention"] = _attention(model.attention)
     data["train"]["optimizer"] = _optimizer(train.optimizer)
     data["train"]["schedule"] = _schedule(train.schedule)
+    if train.steps is not None or train.stages:
+        del data["train"]["epochs"]
     for stage, plain in zip(train.stages, data["train"]["stages"], strict=True):
         plain["optimizer"] = None if stage.optimizer is None else _optimizer(stage.optimizer)
         plain["schedule"] = None if stage.schedule is None else _schedule(stage.schedule)
-    return {section: _normal(values) for section, values in data.items()}
+    plain = {section: _normal(values) for section, values in data.items()}
+    for key, value in JOINED_LATER.items():
+        _leave_out(plain, key.split("."), value)
+    return plain
+
+
+def _leave_out(plain: Any, parts: Sequence[str], value: Any) -> None:
+    """Drop the key at the dotted place if it has this value."""
+    for part in parts[:-1]:
+        plain = plain.get(part) if isinstance(plain, dict) else None
+    if isinstance(plain, dict) and parts[-1] in plain and plain[parts[-1]] == value:
+        del plain[parts[-1]]
 
 
 def _attention(attention: AttentionSettings | None) -> dict[str, Any] | None:
@@ -50,7 +77,13 @@ def _attention(attention: AttentionSettings | None) -> dict[str, Any] | None:
     args = with_defaults(attention.args, entry.args if entry else {})
     if entry and entry.switches and not any(args[switch] for switch in entry.switches):
         return None
-    return {"name": attention.name, "args": args, "at": sorted(set(attention.at))}
+    return {
+        "name": attention.name,
+        "args": args,
+        "at": sorted(set(attention.at)),
+        "place": attention.place,
+        "gate": attention.gate,
+    }
 
 
 def _optimizer(optimizer: OptimizerSettings) -> dict[str, Any]:

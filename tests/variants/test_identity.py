@@ -25,6 +25,7 @@ from ablate.variants import (
     variant_id,
     weights_sha256,
 )
+from ablate.variants.identity import JOINED_LATER
 
 
 def make(**parts: Any) -> Settings:
@@ -256,3 +257,28 @@ def test_canonical_settings_are_a_copy(mutate: Callable[[dict[str, Any]], None])
     mutate(canonical(settings))
     assert canonical(settings)["model"]["attention"]["args"]["reduction"] == 16
     assert canonical(settings)["train"]["optimizer"]["name"] == "adam"
+
+
+def test_settings_that_joined_later_leave_no_trace_at_their_defaults() -> None:
+    """Trials trained before a setting existed keep their identity; these values are the settings' defaults."""
+    attention = {"name": "se", "at": ["block1"]}
+    settings = Settings.model_validate({"model": {"attention": attention}})
+    plain, whole = canonical(settings), settings.model_dump()
+    for key, value in JOINED_LATER.items():
+        *section, last = key.split(".")
+        there, default = plain, whole
+        for part in section:
+            there, default = there[part], default[part]
+        assert default[last] == value
+        assert last not in there
+    static = Settings.model_validate({"model": {"attention": attention | {"gate": "static"}}})
+    assert canonical(static)["model"]["attention"]["gate"] == "static"
+
+
+def test_epochs_do_not_count_where_steps_or_stages_take_their_place() -> None:
+    def of(**train: Any) -> str:
+        return variant_id(Settings.model_validate({"train": train}))
+
+    assert of(epochs=3, steps=50) == of(epochs=9, steps=50) != of(epochs=3, steps=51)
+    assert of(epochs=3, stages=[{"epochs": 2}]) == of(epochs=9, stages=[{"epochs": 2}])
+    assert of(epochs=3) != of(epochs=9)
