@@ -634,7 +634,13 @@ FILES: dict[str, tuple[str | bytes, list[str]]] = {
     "large": ("# " + "x" * 1_000_000, ["s.yaml: is larger than 1,000,000 bytes; no study file is"]),
     "tag": (
         "name: !!python/name:os.system x\n",
-        ["s.yaml:1: name: the tag 'tag:yaml.org,2002:python/name:os.system' is not supported"],
+        [
+            "s.yaml:1: name: the tag 'tag:yaml.org,2002:python/name:os.system' is not supported",
+            "s.yaml:1: baseline: is missing\n"
+            "    add a line 'baseline: NAME' with the variant that every other is compared with",
+            "s.yaml:1: variants: there are no variants\n"
+            "    add the baseline at least: variants: {baseline: {model.attention: null}}",
+        ],
     ),
     "nothing but a name": (
         "name: a\n",
@@ -652,6 +658,16 @@ FILES: dict[str, tuple[str | bytes, list[str]]] = {
 def test_a_file_that_is_no_study(case: str, folder: Path) -> None:
     content, expected = FILES[case]
     assert problems(folder, content) == expected
+
+
+def test_a_repeated_key_does_not_hide_what_else_is_wrong(folder: Path) -> None:
+    content = "name: a\nbaseline: b\nseeds: [.inf]\nvariants:\n  b: {}\n  c: {train.epoch: 3}\n  c: {train.epochs: 0}\n"
+    found = [problem.splitlines()[0] for problem in problems(folder, content)]
+    assert found == [
+        "s.yaml:3: seeds[0]: .inf is not a finite number",
+        "s.yaml:6: variants.c: train.epoch: no such setting",
+        "s.yaml:7: variants.c: the key 'c' is given on line 6 and on line 7",
+    ]
 
 
 def test_a_directory(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -25,6 +26,10 @@ from ablate.spec.validation import faults_in
 from ablate.spec.words import show
 
 OWN = "package.module:name"
+# Where a value of the wrong kind has one likely meaning.
+_MEANT: dict[Place, str] = {
+    ("train", "lr"): "one rate for everything is train.optimizer.lr; train.lr is {glob: rate}",
+}
 GLOB_HINT = "paths such as 'block1' or 'features.4'; globs with *, ?, ** and [12]"
 
 
@@ -34,7 +39,10 @@ def check_settings(data: Mapping[str, Any]) -> list[Fault]:
     try:
         Settings.model_validate(dict(data))
     except ValidationError as error:
-        faults += faults_in(error, Settings)
+        faults += [
+            replace(fault, hint=fault.hint or _MEANT.get(fault.place, ""))
+            for fault in faults_in(error, Settings)
+        ]
     bad = {fault.place for fault in faults}
     more = [*_source(data), *_backbone(data), *_attention(data), *_train(data)]
     return faults + [fault for fault in more if fault.place not in bad]

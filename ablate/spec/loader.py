@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from ablate.errors import Problem, StudyError, did_you_mean
+from ablate.errors import Problem, Problems, StudyError, did_you_mean
 from ablate.spec.claims import CLAIMS
 from ablate.spec.dotted import keys_of
 from ablate.spec.faults import Fault, Findings
@@ -32,13 +32,19 @@ Model = TypeVar("Model", bound=BaseModel)
 def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     """The study at `path` with KEY=VALUE overrides laid over it.
 
-    Raises StudyError holding every fault; faults of the file itself or of its YAML come alone.
+    Raises StudyError holding every fault; only a file that is no YAML at all says no more than that.
     """
-    findings = Findings(read_document(path))
+    read = read_document(path)
+    findings = Findings(read, Problems(list(read.problems)))
     document = apply_overrides(findings.document, overrides, findings.problems)
     study = _read(Findings(document, findings.problems))
     if study is None:
-        raise StudyError(sorted(findings.problems.found, key=_line))
+        found = [
+            problem
+            for problem in findings.problems.found
+            if problem.where not in read.stand_ins or problem in read.problems
+        ]
+        raise StudyError(sorted(found, key=_line))
     return study
 
 

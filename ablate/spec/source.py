@@ -65,11 +65,17 @@ class _Dumper(yaml.SafeDumper):
 
 @dataclass(frozen=True)
 class Document:
-    """A study file as plain data, with the place in the text of every key and list item."""
+    """A study file as plain data, with the place in the text of every key and list item.
+
+    problems: faults of the text that leave the rest readable, such as a key given twice. stand_ins: lines on
+    which a value could not be read and another stands in its place, so that what is said of it there is void.
+    """
 
     path: str
     data: dict[str, Any]
     places: Mapping[Place, str]
+    problems: tuple[Problem, ...] = ()
+    stand_ins: frozenset[str] = frozenset()
 
     def where(self, *place: str | int) -> str:
         """``"studies/msa.yaml:12"`` for the nearest enclosing key that has a line."""
@@ -81,7 +87,7 @@ class Document:
 
 
 def read_document(path: str | Path) -> Document:
-    """The study file at `path`; raises StudyError with the faults of the file or of its YAML."""
+    """The study file at `path`; raises StudyError for a file that cannot be read as YAML at all."""
     name = str(path)
     text = _decode(_read_bytes(Path(path), name), name)
     builder = _Builder(name)
@@ -90,10 +96,10 @@ def read_document(path: str | Path) -> Document:
         data = None if node is None else builder.build(node, ())
     if node is None:
         raise _fault("the file is empty", name, hint="`ablate init` writes a study to start from")
-    builder.problems.raise_if_any()
     if not isinstance(data, dict):
+        builder.problems.raise_if_any()
         raise _fault(f"a study is a mapping (key: value), but the file holds {_kind(data)}", f"{name}:1")
-    return Document(name, data, builder.places)
+    return Document(name, data, builder.places, tuple(builder.problems.found), frozenset(builder.stand_ins))
 
 
 def parse_value(text: str) -> Any:
@@ -207,6 +213,7 @@ class _Builder:
         self.name = name
         self.problems = Problems()
         self.places: dict[Place, str] = {}
+        self.stand_ins: set[str] = set()
         self._count = 0
         self._open: set[int] = set()
 
@@ -236,6 +243,10 @@ class _Builder:
 
     def _add(self, node: yaml.Node, place: Place, message: str, hint: str = "") -> None:
         self.problems.add(message, where=self._where(node), field=dotted(place), hint=hint)
+
+    def _unreadable(self, node: yaml.Node, place: Place, message: str) -> None:
+        self._add(node, place, message)
+        self.stand_ins.add(self._where(node))
 
     def _list(self, node: yaml.Node, place: Place) -> list[Any]:
         return [self.build(item, (*place, index)) for index, item in enumerate(node.value)]
@@ -310,11 +321,13 @@ class _Builder:
             # Python refuses to parse thousands of digits, and an explicit `!!int` may hold any text.
             value = int(text[2:] if base != 10 else text, base) if len(text) <= 100 else 2**63
         except ValueError:
-            self._add(node, place, f"{text!r} is not a whole number")
+            self._unreadable(node, place, f"{text!r} is not a whole number")
             return 0
         if not -(2**63) <= value < 2**63:
             shown = text if len(text) <= 40 else f"{text[:20]}… ({len(text)} digits)"
-            self._add(node, place, f"the number {shown} is too large: whole numbers end at {2**63 - 1}")
+            self._unreadable(
+                node, place, f"the number {shown} is too large: whole numbers end at {2**63 - 1}"
+            )
             return 0
         return value
 
@@ -322,10 +335,10 @@ class _Builder:
         try:
             value = float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
         except ValueError:
-            self._add(node, place, f"{text!r} is not a number")
+            self._unreadable(node, place, f"{text!r} is not a number")
             return 0.0
         if value != value or value in (float("inf"), float("-inf")):
             shown = text if len(text) <= 40 else text[:39] + "…"
-            self._add(node, place, f"{shown} is not a finite number")
+            self._unreadable(node, place, f"{shown} is not a finite number")
             return 0.0
         return value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -61,13 +61,14 @@ class Expansion:
         return next((variant for variant in self.variants if name in (variant.name, *variant.aliases)), None)
 
 
-def expand(study: Study) -> Expansion:
+def expand(study: Study, *, precision: Callable[[str], str] | None = None) -> Expansion:
     """All variants in the order of the file, the baseline first, then sweeps, designs and matrix.
 
-    Content that is met again is an alias of the variant that has it, not a second one. Raises StudyError when
-    two different contents would have the same name.
+    Content that is met again is an alias of the variant that has it, not a second one. precision: what
+    `train.precision` comes to on the device at hand, where `auto` and `fp32` may be the same content. Raises
+    StudyError when two different contents would have the same name.
     """
-    pool = _Pool(study)
+    pool = _Pool(study, precision or str)
     for name in dict.fromkeys((study.baseline, *study.variants)):
         data = variant_data(pool.defaults, study.variants, name)
         pool.add(name, data, origin="variant", where=study.where("variants", name))
@@ -92,8 +93,9 @@ def expand(study: Study) -> Expansion:
 class _Pool:
     """Variants by their content; the first name for a content is its name, later ones are aliases."""
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Study, precision: Callable[[str], str]) -> None:
         self.study = study
+        self.precision = precision
         self.defaults = study.defaults.model_dump()
         self.problems = Problems()
         self._by_id: dict[str, Variant] = {}
@@ -102,7 +104,7 @@ class _Pool:
     def add(self, name: str, data: Mapping[str, Any], *, origin: Origin, where: str) -> str:
         """The name under which this content is known from now on."""
         try:
-            settings = _without_idle_attention(Settings.model_validate(data))
+            settings = self._resolved(_without_idle_attention(Settings.model_validate(data)))
         except ValidationError as error:
             for fault in faults_in(error, Settings):
                 self.problems.add(
@@ -124,6 +126,10 @@ class _Pool:
         if name not in (known.name, *known.aliases):
             self._by_id[variant.id] = replace(known, aliases=(*known.aliases, name))
         return known.name
+
+    def _resolved(self, settings: Settings) -> Settings:
+        update = {"precision": self.precision(settings.train.precision)}
+        return settings.model_copy(update={"train": settings.train.model_copy(update=update)})
 
     def add_cell(self, cell: Cell, place: tuple[str, int], generator: Generator) -> str:
         base = variant_data(self.defaults, self.study.variants, generator.start)

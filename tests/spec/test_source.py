@@ -153,3 +153,12 @@ def test_the_line_of_a_byte_that_is_no_utf_8(tmp_path: Path) -> None:
 def test_floats_survive_exactly() -> None:
     for value in (1e-3, 5e-324, 1.7976931348623157e308, 0.1, math.pi):
         assert parse_value(to_yaml({"x": value}))["x"] == value
+
+
+def test_faults_that_leave_the_rest_readable_come_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("a: 1\nb: .inf\na: 2\nc: 3\n")
+    document = read_document(path)
+    assert document.data == {"a": 1, "b": 0.0, "c": 3}
+    assert [problem.where for problem in document.problems] == [f"{path}:3", f"{path}:2"]
+    assert document.stand_ins == {f"{path}:2"}

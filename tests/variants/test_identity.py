@@ -260,7 +260,7 @@ def test_canonical_settings_are_a_copy(mutate: Callable[[dict[str, Any]], None])
 
 
 def test_settings_that_joined_later_leave_no_trace_at_their_defaults() -> None:
-    """Trials trained before a setting existed keep their identity; these values are the settings' defaults."""
+    """Trials from before a setting existed keep their identity; the values are the settings' defaults."""
     attention = {"name": "se", "at": ["block1"]}
     settings = Settings.model_validate({"model": {"attention": attention}})
     plain, whole = canonical(settings), settings.model_dump()
