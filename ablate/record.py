@@ -131,6 +131,7 @@ class PlannedVariant(Record):
     switches: dict[str, bool] = Field(default_factory=dict)  # of its attention, for the ✓/✗ columns
     cost_id: str
     trials: dict[int, str]  # seed -> trial id
+    done_before: dict[int, str] = Field(default_factory=dict)  # seed -> id, under other settings
     warnings: tuple[str, ...] = ()
 
 
@@ -153,6 +154,23 @@ class PlannedDesign(Record):
     cells: tuple[tuple[tuple[str, ...], str], ...]
 
 
+class PlannedControl(Record):
+    """The baseline given the budget of another variant. match: "params" or "macs", what the three figures count.
+
+    variant: the control's name, the baseline's own where nothing comes nearer. argument, value: of the
+    backbone; value is None where the baseline stands in.
+    """
+
+    match: Literal["params", "macs"]
+    to: str
+    variant: str
+    argument: str
+    value: int | float | None
+    budget: int  # of `to`
+    achieved: int  # by the control
+    baseline: int
+
+
 class Look(Record):
     """One reading of the results: how many trials were finished when a report was first built from them."""
 
@@ -172,6 +190,7 @@ class StudyPlan(Record):
     variants: tuple[PlannedVariant, ...]
     sweeps: tuple[PlannedSweep, ...] = ()
     designs: tuple[PlannedDesign, ...] = ()
+    controls: tuple[PlannedControl, ...] = ()
     claims: tuple[dict[str, Any], ...] = ()
     analysis: dict[str, Any]
     analysis_hash: str  # SHA-256 of claims and analysis, so that a later change shows

@@ -137,8 +137,8 @@ def _stale(plan: Plan) -> list[str]:
     """Trials that were done, grouped by what has changed since."""
     groups = Counter(trial.changes for trial in plan.trials if trial.changes)
     return [
-        f"{count} trial{'s' if count > 1 else ''} that were done must run again, since this changed: "
-        + "; ".join(changes)
+        f"{count} trial{'s' if count > 1 else ''} that were done run anew (the old stay), "
+        f"since this changed: {'; '.join(changes)}"
         for changes, count in groups.items()
     ]
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ablate.errors import AblateError, Problem, StudyError
+from ablate.errors import AblateError, Problem, Problems
 from ablate.spec import Study
 from ablate.variants import Variant, canonical
 
@@ -17,10 +17,26 @@ if TYPE_CHECKING:
     from ablate.trial import Inspection
 
 
+DEFAULTS = "the defaults"
+
+
+def with_defaults(study: Study, variants: Sequence[Variant]) -> tuple[Variant, ...]:
+    """The variants, and the defaults beside them where those name places at which no variant puts anything:
+    a slip there would show only with the first variant that comes to use it."""
+    attention = study.defaults.model.attention
+    if attention is None:
+        return tuple(variants)
+    used = {place for variant in variants if (own := variant.settings.model.attention) for place in own.at}
+    if used.issuperset(attention.at):
+        return tuple(variants)
+    where = study.where("defaults", "model", "attention", "at")
+    return (*variants, Variant(DEFAULTS, study.defaults, where=where))
+
+
 def inspect_all(
-    study: Study, variants: Sequence[Variant], images: dict[str, Images]
+    study: Study, variants: Sequence[Variant], images: dict[str, Images], problems: Problems
 ) -> dict[str, Inspection]:
-    """Build every variant on the meta device; faults of all of them come in one StudyError."""
+    """Build every variant on the meta device; faults of all of them go to `problems`."""
     from ablate.models import PlaceError
     from ablate.trial import inspect_variant
 
@@ -46,8 +62,7 @@ def inspect_all(
                 faults[fault].append(variant)
         else:
             found[variant.name] = outcome
-    if faults:
-        raise StudyError([_problem(study, fault, concerned) for fault, concerned in faults.items()])
+    problems.found += [_problem(study, fault, concerned) for fault, concerned in faults.items()]
     return found
 
 
@@ -60,21 +75,25 @@ class _Fault:
 def _problem(study: Study, fault: _Fault, variants: Sequence[Variant]) -> Problem:
     """One fault of one or many variants, with the line of the first."""
     first = variants[0]
-    where = _line_of_places(study, first) if fault.of_place else first.where
+    where = line_of(study, first, "model.attention.at") if fault.of_place else first.where
+    if first.name == DEFAULTS:
+        return Problem(fault.message, where, DEFAULTS)
     names = ", ".join(variant.name for variant in variants[:3])
     more = f" and {len(variants) - 3} more" if len(variants) > 3 else ""
     return Problem(fault.message, where, f"variant{'s' if len(variants) > 1 else ''} {names}{more}")
 
 
-def _line_of_places(study: Study, variant: Variant) -> str:
-    """Where the file says at which modules this variant's attention sits."""
+def line_of(study: Study, variant: Variant, setting: str) -> str:
+    """Where the file says what this variant's dotted setting is."""
+    parts = setting.split(".")
+    keys = [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
     name: str | None = variant.name
     if name not in study.variants:
         return variant.where
     while name is not None:
         spec = study.variants[name]
-        for key in ("model.attention.at", "model.attention", "model"):
+        for key in keys:
             if key in spec.settings:
                 return study.where("variants", name, key)
         name = spec.extends
-    return study.where("defaults", "model", "attention", "at")
+    return study.where("defaults", *parts)

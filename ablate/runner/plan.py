@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ablate.environment import require_torch, require_torchvision, resolve_device
-from ablate.errors import Problems, StoreError, did_you_mean
+from ablate.errors import DataError, Problems, StoreError, StudyError, did_you_mean
 from ablate.record import Environment, PlannedVariant, StudyPlan, TrialRecord
-from ablate.runner.inspection import inspect_all
+from ablate.runner.inspection import inspect_all, line_of, with_defaults
 from ablate.runner.job import Job
 from ablate.runner.surroundings import Surroundings
 from ablate.spec import Study, unsupported
@@ -42,7 +42,8 @@ _COMMAND_LINE = "command line"
 class Trial:
     """One variant with one seed. state: what the store knows. wanted: to be trained by this run.
 
-    changes: why it must run although it was done at the time of the last plan ("train.epochs: 4 -> 5").
+    changes: why it must run although a trial of this name and seed was done ("train.epochs: 4 -> 5").
+    done_before: the id of that trial.
     """
 
     variant: Variant
@@ -51,6 +52,7 @@ class Trial:
     selected: bool
     wanted: bool
     changes: tuple[str, ...] = ()
+    done_before: str | None = None
 
 
 @dataclass(frozen=True)
@@ -113,14 +115,15 @@ def plan_study(
     require_torchvision()
     store = Store(output)
     before = store.read_plan(study.name)
-    expansion = expand(study)
-    refused = Problems(unsupported(study))
-    chosen = _select(expansion, only, exclude, refused)
-    forced = _matching(expansion, "--force", force, refused)
-    refused.raise_if_any()
     around = Surroundings(store, resolve_device(device))
-    images = {variant.name: around.images(variant.settings) for variant in expansion.variants}
-    inspections = inspect_all(study, expansion.variants, images)
+    expansion = expand(study, precision=around.precision)
+    problems = Problems(unsupported(study))
+    chosen = _select(expansion, only, exclude, problems)
+    forced = _matching(expansion, "--force", force, problems)
+    inspected = with_defaults(study, expansion.variants)
+    images = _images(study, around, inspected, problems)
+    inspections = inspect_all(study, [one for one in inspected if one.name in images], images, problems)
+    problems.raise_if_any()
     trials = _trials(
         around,
         expansion.variants,
@@ -143,6 +146,23 @@ def plan_study(
         environment=around.environment(),
         warnings=_warnings(study, trials, images, chosen),
     )
+
+
+def _images(
+    study: Study, around: Surroundings, variants: Sequence[Variant], problems: Problems
+) -> dict[str, Images]:
+    """By name of the variant; those whose data or whose own modules are not to be had are left out."""
+    found: dict[str, Images] = {}
+    for variant in variants:
+        try:
+            source_fingerprints(variant.settings)
+        except StudyError:
+            continue  # `unsupported` has said it, with the line
+        try:
+            found[variant.name] = around.images(variant.settings)
+        except DataError as error:
+            problems.add(str(error), where=line_of(study, variant, "data.source"))
+    return found
 
 
 def _once(trials: Iterable[Trial]) -> tuple[Trial, ...]:
@@ -200,7 +220,7 @@ def _trials(
     retry_failed: bool,
 ) -> tuple[Trial, ...]:
     """Breadth first: an interrupted study is then a balanced one."""
-    earlier = {variant.name: variant.trials for variant in before.variants} if before is not None else {}
+    earlier = {variant.name: variant for variant in before.variants} if before is not None else {}
     trials: list[Trial] = []
     torn: list[str] = []
     for seed in seeds:
@@ -208,7 +228,7 @@ def _trials(
             job = around.job(variant.settings, seed, variant.id)
             try:
                 known = around.store.read_trial(job.trial_id)
-                was = _last_done(around.store, earlier.get(variant.name, {}).get(seed), job.trial_id)
+                was = _last_done(around.store, earlier.get(variant.name), seed, job.trial_id)
             except StoreError as error:
                 torn.append(str(error))
                 continue
@@ -224,6 +244,7 @@ def _trials(
                     changes=tuple(changed_fields(was.identity, job.identity))
                     if was and known is None
                     else (),
+                    done_before=was.id if was and known is None else None,
                 )
             )
     if torn:
@@ -231,12 +252,18 @@ def _trials(
     return tuple(trials)
 
 
-def _last_done(store: Store, earlier_id: str | None, trial_id: str) -> TrialRecord | None:
-    """What the last plan called by this name and seed, if it was done and is now another trial."""
-    if earlier_id is None or earlier_id == trial_id:
+def _last_done(store: Store, earlier: PlannedVariant | None, seed: int, trial_id: str) -> TrialRecord | None:
+    """The trial that was last done under this name and seed, if it is now another.
+
+    Of the last plan, or, where that one was never finished, of a plan before it.
+    """
+    if earlier is None:
         return None
-    record = store.read_trial(earlier_id)
-    return record if record is not None and record.status == "done" else None
+    for earlier_id in (earlier.trials.get(seed), earlier.done_before.get(seed)):
+        record = store.read_trial(earlier_id) if earlier_id not in (None, trial_id) else None
+        if record is not None and record.status == "done":
+            return record
+    return None
 
 
 def _warnings(
@@ -272,9 +299,9 @@ def _record(
     inspections: dict[str, Inspection],
     images: dict[str, Images],
 ) -> StudyPlan:
-    ids: dict[str, dict[int, str]] = defaultdict(dict)
+    of: dict[str, list[Trial]] = defaultdict(list)
     for trial in trials:
-        ids[trial.variant.name][trial.job.seed] = trial.job.trial_id
+        of[trial.variant.name].append(trial)
     analysis = study.analysis.model_dump(mode="json")
     claims = tuple(claim.model_dump(mode="json", exclude_none=True) for claim in study.claims)
     content = json.dumps({"analysis": analysis, "claims": claims}, sort_keys=True)
@@ -284,7 +311,7 @@ def _record(
         baseline=study.baseline,
         seeds=tuple(dict.fromkeys(trial.job.seed for trial in trials)),
         variants=tuple(
-            _planned(variant, ids[variant.name], inspections[variant.name], images[variant.name])
+            _planned(variant, of[variant.name], inspections[variant.name], images[variant.name])
             for variant in expansion.variants
         ),
         sweeps=expansion.sweeps,
@@ -299,7 +326,7 @@ def _record(
 
 
 def _planned(
-    variant: Variant, trials: dict[int, str], inspection: Inspection, images: Images
+    variant: Variant, trials: Sequence[Trial], inspection: Inspection, images: Images
 ) -> PlannedVariant:
     return PlannedVariant(
         name=variant.name,
@@ -314,7 +341,8 @@ def _planned(
             classes=len(images.classes),
             sources=source_fingerprints(variant.settings),
         ),
-        trials=trials,
+        trials={trial.job.seed: trial.job.trial_id for trial in trials},
+        done_before={trial.job.seed: trial.done_before for trial in trials if trial.done_before},
         warnings=inspection.notes,
     )
 

@@ -42,14 +42,18 @@ class Surroundings:
             )
         return self._environments[deterministic]
 
-    def job(self, settings: Settings, seed: int, variant_id: str) -> Job:
+    def precision(self, asked: str) -> str:
+        """What `train.precision` comes to on this device."""
         from ablate.train import resolve_precision
 
+        return str(resolve_precision(asked, self.device))
+
+    def job(self, settings: Settings, seed: int, variant_id: str) -> Job:
         identity = trial_identity(
             settings,
             seed,
             data_fingerprint=self.images(settings).fingerprint,
-            precision=resolve_precision(settings.train.precision, self.device),
+            precision=self.precision(settings.train.precision),
             weights_sha256=weights_sha256(settings),
             sources=source_fingerprints(settings),
         )

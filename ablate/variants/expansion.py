@@ -104,7 +104,7 @@ class _Pool:
     def add(self, name: str, data: Mapping[str, Any], *, origin: Origin, where: str) -> str:
         """The name under which this content is known from now on."""
         try:
-            settings = self._resolved(_without_idle_attention(Settings.model_validate(data)))
+            settings = _without_idle_attention(Settings.model_validate(data))
         except ValidationError as error:
             for fault in faults_in(error, Settings):
                 self.problems.add(
@@ -112,8 +112,9 @@ class _Pool:
                 )
             return name
         variant = Variant(name, settings, origin=origin, where=where)
-        known = self._by_id.get(variant.id)
-        if self._id_of.setdefault(name, variant.id) != variant.id:
+        content = variant_id(self._resolved(settings))
+        known = self._by_id.get(content)
+        if self._id_of.setdefault(name, content) != content:
             other = self._by_id[self._id_of[name]]
             message = f"two different variants would be called {name!r}; the other is at {other.where}"
             self.problems.add(
@@ -121,10 +122,10 @@ class _Pool:
             )
             return name
         if known is None:
-            self._by_id[variant.id] = variant
+            self._by_id[content] = variant
             return name
         if name not in (known.name, *known.aliases):
-            self._by_id[variant.id] = replace(known, aliases=(*known.aliases, name))
+            self._by_id[content] = replace(known, aliases=(*known.aliases, name))
         return known.name
 
     def _resolved(self, settings: Settings) -> Settings:

@@ -65,15 +65,13 @@ def test_seeds_of_the_command_line_limit_what_is_trained_and_never_hide_the_stud
 
 
 def test_variants_that_come_to_the_same_trial_here_are_trained_once(make_study, root):
-    """On a CPU auto is fp32: two variants in the file, one trial; two workers must not share its folder."""
+    """On a CPU auto is fp32: two names for one variant."""
     study = make_study(
         replace=("  se: {}", "  se: {}\n  plain: {model.attention: null, train.precision: fp32}")
     )
     plan = plan_study(study, output=root, device="cpu")
-    ids = {(trial.variant.name, trial.job.seed): trial.job.trial_id for trial in plan.trials}
-    assert ids["plain", 0] == ids["baseline", 0]
-    assert len(plan.trials) == 8
-    assert len({trial.job.trial_id for trial in plan.wanted}) == len(plan.wanted) == len(plan.selected) == 6
+    assert next(v for v in plan.variants if v.name == "baseline").aliases == ("plain",)
+    assert len(plan.trials) == len(plan.wanted) == 6
     assert (plan_json(plan)["trials"], plan_json(plan)["pending"]) == (6, 6)
 
 
@@ -145,10 +143,35 @@ def test_a_fault_that_variants_share_is_said_once_with_the_line_of_the_defaults(
     assert "did you mean 'block2'" in caught.value.problems[0].message
 
 
-def test_what_this_version_cannot_run_is_refused_before_data_are_read(make_study, root, monkeypatch):
-    monkeypatch.setattr("ablate.data.load_images", None)
-    with pytest.raises(StudyError, match="vgg16"):
-        plan_study(make_study("defaults.model.backbone=vgg16", "defaults.model.args={}"), output=root)
+def test_faults_of_every_kind_come_in_one_go(make_study, root):
+    study = make_study(
+        "defaults.data.root=nowhere",
+        replace=(
+            "  se: {}",
+            "  se: {model.attention.at: [block7]}\n"
+            "  own: {model.backbone: no_such_module:network, model.args: {}}\n"
+            "  elsewhere: {data.source: image-folder, model.attention: null}",
+        ),
+    )
+    with pytest.raises(StudyError) as caught:
+        plan_study(study, output=root, only=["nothing like it"])
+    said = str(caught.value)
+    assert len(caught.value.problems) == 4
+    for expected in (
+        "command line: --only 'nothing like it' matches no variant",
+        "tiny.yaml:14: variant se: no module of the backbone matches 'block7'",
+        "tiny.yaml:15: model.backbone: there is no module 'no_such_module' on Python's path",
+        "tiny.yaml:16: data.root: ",
+    ):
+        assert expected in said
+
+
+def test_places_of_the_defaults_are_checked_though_no_variant_uses_them(make_study, root):
+    study = make_study(
+        "defaults.model.attention.at=[block9]", replace=("  se: {}", "  se: {model.attention.at: [block1]}")
+    )
+    with pytest.raises(StudyError, match="the defaults: no module of the backbone matches 'block9'"):
+        plan_study(study, output=root)
 
 
 def test_done_trials_are_left_alone_and_failed_ones_too_unless_asked(study, root, training):
@@ -162,15 +185,23 @@ def test_done_trials_are_left_alone_and_failed_ones_too_unless_asked(study, root
     assert wanted(plan_study(study, output=root, seeds=[0, 1, 2])) == [(name, 2) for name, _ in ORDER[:3]]
 
 
+def test_what_changed_is_known_though_another_plan_lay_between(make_study, root, training):
+    """A plan is written before its trials: one that trained nothing must not hide what was done before it."""
+    run_study(make_study(), output=root, executor="inline")
+    between = plan_study(make_study("defaults.train.epochs=2"), output=root)
+    between.store.write_plan(between.record)
+    third = plan_study(make_study("defaults.train.epochs=3"), output=root)
+    assert {trial.changes for trial in third.trials} == {("train.epochs: 1 -> 3",)}
+
+
 def test_a_trial_that_must_run_again_says_which_field_changed(make_study, root, training):
     run_study(make_study(), output=root, executor="inline")
     changed = make_study("defaults.train.epochs=2")
     plan = plan_study(changed, output=root)
     assert wanted(plan) == ORDER
     assert {trial.changes for trial in plan.trials} == {("train.epochs: 1 -> 2",)}
-    assert "6 trials that were done must run again, since this changed: train.epochs: 1 -> 2" in plan_text(
-        plan
-    )
+    said = "6 trials that were done run anew (the old stay), since this changed: train.epochs: 1 -> 2"
+    assert said in plan_text(plan)
     assert plan_json(plan)["again"][0] == {
         "variant": "baseline",
         "seed": 0,
