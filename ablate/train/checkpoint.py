@@ -1,0 +1,160 @@
+"""Checkpoints of a fit on disk: safetensors and JSON, never a pickle, so reading one runs no code.
+
+One file holds the tensors of a state and, in its header, everything else as JSON, with what the file is of
+and a checksum. It is written under a temporary name, brought to the disk and renamed; the one before stays
+until then, so a trial that is killed at any instant finds a whole one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+FORMAT = 1
+KEPT = 2  # the newest, and the one before it in case the disk loses the newest
+_NAME = re.compile(r"checkpoint-(\d{6})-(\d{9})\.safetensors")
+
+
+@dataclass
+class Checkpoints:
+    """The checkpoints of one trial, in its folder.
+
+    folder: of the trial. made_by: what a state must have been made by to be gone on from (trial, versions,
+    device): a state of another machine would end in a result that belongs to neither. passed_over: why files
+    were not used, one sentence each.
+    """
+
+    folder: Path
+    made_by: Mapping[str, str]
+    passed_over: list[str] = field(default_factory=list)
+
+    def save(self, state: Mapping[str, Any], *, epoch: int, step: int = 0) -> Path:
+        """Write a state after `epoch` finished epochs and `step` steps of the next; older files go.
+
+        state: dicts, lists and tuples of tensors, numbers, text and None. Raises OSError when the disk does
+        not take it; what was there stays.
+        """
+        tensors: dict[str, Tensor] = {}
+        content = json.dumps(_pack(state, tensors))
+        header = {
+            "format": str(FORMAT),
+            "made_by": json.dumps(dict(self.made_by), sort_keys=True),
+            "state": content,
+            "checksum": _checksum(tensors, content),
+        }
+        path = self.folder / f"checkpoint-{epoch:06d}-{step:09d}.safetensors"
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            save_file(tensors, str(temporary), metadata=header)
+            _flush(temporary)
+            temporary.replace(path)
+        except (OSError, safetensors.SafetensorError) as error:
+            temporary.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise
+            raise OSError(None, f"{error}", str(path)) from error
+        _flush(self.folder)
+        for old in self.files()[KEPT:]:
+            old.unlink(missing_ok=True)
+        return path
+
+    def newest(self) -> dict[str, Any] | None:
+        """The newest state that is whole and was made here; None without one. See `passed_over`."""
+        for path in self.files():
+            try:
+                return self._read(path)
+            except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
+                self.passed_over.append(f"{path.name} was passed over: {error}")
+        return None
+
+    def files(self) -> list[Path]:
+        """The newest first."""
+        found = [path for path in self.folder.glob("checkpoint-*.safetensors") if _NAME.fullmatch(path.name)]
+        return sorted(found, key=lambda path: path.name, reverse=True)
+
+    def remove(self) -> None:
+        """When the trial has ended; temporary files of a process that was killed go as well."""
+        for path in (*self.files(), *self.folder.glob(".checkpoint-*")):
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+
+    def _read(self, path: Path) -> dict[str, Any]:
+        with safetensors.safe_open(str(path), framework="pt") as file:
+            header = file.metadata() or {}
+            if header.get("format") != str(FORMAT):
+                raise ValueError(f"its format is {header.get('format')}, this version reads {FORMAT}")
+            made_by = json.loads(header["made_by"])
+            if made_by != dict(self.made_by):
+                raise ValueError(f"it was made under other conditions: {_differences(made_by, self.made_by)}")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        if _checksum(tensors, header["state"]) != header["checksum"]:
+            raise ValueError("its checksum does not fit: it is damaged")
+        return dict(_unpack(json.loads(header["state"]), tensors))
+
+
+def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """JSON for `value`; its tensors go to `tensors`, their names into the JSON."""
+    if isinstance(value, Tensor):
+        name = f"{len(tensors):06d}"
+        last = value.ndim == 4 and value.is_contiguous(memory_format=torch.channels_last)
+        layout = "channels_last" if last and not value.is_contiguous() else "contiguous"
+        # A copy: parameters of one storage would be refused, and training may go on while this is written.
+        tensors[name] = value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        return {"tensor": name, "layout": layout}
+    if isinstance(value, Mapping):
+        return {"dict": [[_pack(key, tensors), _pack(item, tensors)] for key, item in value.items()]}
+    if isinstance(value, list | tuple):
+        kind = "list" if isinstance(value, list) else "tuple"
+        return {kind: [_pack(item, tensors) for item in value]}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"a checkpoint holds tensors, numbers, text and containers of them, not {value!r}")
+
+
+def _unpack(packed: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if not isinstance(packed, dict):
+        return packed
+    if "tensor" in packed:
+        layout = torch.channels_last if packed["layout"] == "channels_last" else torch.contiguous_format
+        return tensors[packed["tensor"]].contiguous(memory_format=layout)
+    if "dict" in packed:
+        return {_unpack(key, tensors): _unpack(item, tensors) for key, item in packed["dict"]}
+    kind = list if "list" in packed else tuple
+    return kind(_unpack(item, tensors) for item in packed[kind.__name__])
+
+
+def _checksum(tensors: Mapping[str, Tensor], content: str) -> str:
+    """CRC-32 over the JSON and the bytes of all tensors, by name, in hex."""
+    found = zlib.crc32(content.encode())
+    for name in sorted(tensors):
+        found = zlib.crc32(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy(), found)
+    return f"{found:08x}"
+
+
+def _differences(theirs: Mapping[str, str], ours: Mapping[str, str]) -> str:
+    return ", ".join(
+        f"{key} {theirs.get(key)} (now {ours.get(key)})"
+        for key in sorted({*theirs, *ours})
+        if theirs.get(key) != ours.get(key)
+    )
+
+
+def _flush(path: Path) -> None:
+    """A file's content, or a folder's names, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

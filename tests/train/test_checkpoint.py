@@ -1,0 +1,118 @@
+"""A state that went to disk and back is the same to the last bit; a damaged file is never gone on from."""
+
+from __future__ import annotations
+
+import errno
+import math
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from ablate.train import checkpoint
+from ablate.train.checkpoint import KEPT, Checkpoints
+
+HERE = {"trial": "0123", "torch": torch.__version__, "device": "cpu"}
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equal in type, value, dtype and layout, all the way down."""
+    if isinstance(one, torch.Tensor):
+        return (
+            one.dtype == other.dtype
+            and one.stride() == other.stride()
+            and torch.equal(one.cpu(), other.cpu())
+        )
+    if isinstance(one, dict):
+        return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return type(one) is type(other) and len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, float) and math.isnan(one):
+        return isinstance(other, float) and math.isnan(other)
+    return type(one) is type(other) and bool(one == other)
+
+
+def state_of(step: int = 0) -> dict[str, Any]:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(network.parameters())
+    network(torch.randn(2, 3, 5, 5)).square().mean().backward()
+    optimizer.step()
+    return {
+        "network": network.state_dict(),
+        "optimizer": optimizer.state_dict(),  # has whole numbers as keys
+        "history": [[1, 0.1, float("inf"), -0.0, float("nan")], [2, 1e-323, 1 / 3, 2**60, 0.5]],
+        "epoch": step,
+        "names": ("a", None, True),
+        "generator": torch.get_rng_state(),
+        "half": torch.tensor([1.5, -2.25]).bfloat16(),
+        "empty": {},
+        "scalar": torch.tensor(7),
+    }
+
+
+def test_a_state_comes_back_to_the_last_bit(tmp_path: Path) -> None:
+    before = state_of()
+    checkpoints = Checkpoints(tmp_path, HERE)
+    checkpoints.save(before, epoch=3, step=17)
+    assert same(Checkpoints(tmp_path, HERE).newest(), before)
+    assert before["network"]["0.weight"].stride() != before["network"]["0.weight"].contiguous().stride()
+
+
+def test_the_newest_counts_and_old_ones_go(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, HERE)
+    for epoch, step in ((1, 0), (2, 0), (2, 999_999), (10, 0)):
+        checkpoints.save({"at": [epoch, step]}, epoch=epoch, step=step)
+    assert checkpoints.newest() == {"at": [10, 0]}
+    assert len(checkpoints.files()) == KEPT
+    checkpoints.remove()
+    assert list(tmp_path.iterdir()) == []
+    assert checkpoints.newest() is None
+
+
+@pytest.mark.parametrize("damage", ["cut short", "empty", "a flipped bit", "a pickle", "zeros at the end"])
+def test_a_damaged_file_is_passed_over_and_said(tmp_path: Path, damage: str) -> None:
+    checkpoints = Checkpoints(tmp_path, HERE)
+    checkpoints.save(state_of(1), epoch=1)
+    newest = checkpoints.save(state_of(2), epoch=2)
+    content = bytearray(newest.read_bytes())
+    if damage == "a flipped bit":
+        content[-3] ^= 4
+    elif damage == "zeros at the end":
+        content[-64:] = bytes(64)
+    damaged = {"cut short": content[:-100], "empty": b"", "a pickle": pickle.dumps({"at": 2})}
+    newest.write_bytes(damaged.get(damage, content))
+    found = checkpoints.newest()
+    assert found is not None
+    assert found["epoch"] == 1
+    assert len(checkpoints.passed_over) == 1
+    assert checkpoints.passed_over[0].startswith(f"{newest.name} was passed over: ")
+
+
+def test_a_state_made_under_other_conditions_is_not_gone_on_from(tmp_path: Path) -> None:
+    Checkpoints(tmp_path, {**HERE, "torch": "1.0"}).save({"at": 1}, epoch=1)
+    checkpoints = Checkpoints(tmp_path, HERE)
+    assert checkpoints.newest() is None
+    assert f"torch 1.0 (now {torch.__version__})" in checkpoints.passed_over[0]
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoints = Checkpoints(tmp_path, HERE)
+    checkpoints.save({"at": 1}, epoch=1)
+
+    def no_space(path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(checkpoint, "_flush", no_space)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoints.save({"at": 2}, epoch=2)
+    assert checkpoints.newest() == {"at": 1}
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_json_cannot_hold_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="not <object"):
+        Checkpoints(tmp_path, HERE).save({"at": object()}, epoch=1)
+    assert list(tmp_path.iterdir()) == []
