@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 STUDY ?= studies/msa.yaml
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: env run test test-slow lint clean-env
+.PHONY: env run test test-slow test-networks lint clean-env
 
 env: $(VENV)/.installed
 
@@ -21,6 +21,10 @@ test: $(VENV)/.installed-test
 
 test-slow: $(VENV)/.installed-test
 	$(VENV)/bin/python -m pytest -m slow
+
+# attention on a hundred networks of torchvision and timm; the table in docs/attaching.md says which
+test-networks: $(VENV)/.installed-test
+	$(VENV)/bin/python -m pytest -n 2 -m networks
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .

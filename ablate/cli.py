@@ -6,6 +6,7 @@ Exit codes: 0 done · 1 some trial failed · 2 the study or the arguments are wr
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -124,7 +125,7 @@ def run(
 
     Run again, it does only what is missing.
     """
-    from ablate.display import make_display
+    from ablate.display import make_display, silence
     from ablate.runner import run_study
 
     summary = run_study(
@@ -144,7 +145,10 @@ def run(
         display=make_display(quiet=quiet),
     )
     if summary.report is not None and not quiet:
-        _opening(summary.report)
+        try:
+            _opening(summary.report)
+        except OSError:  # nobody takes it any more; the exit code still tells how the run ended
+            silence(sys.stdout)
     raise typer.Exit(summary.exit_code)
 
 
@@ -188,9 +192,12 @@ def validate(study: StudyArgument, overrides: Overrides = None) -> None:
 
     loaded = _load(study, overrides)
     expansion = expand(loaded)
-    trials = len(expansion.variants) * len(loaded.seeds)
+    controls = {control.name(loaded.baseline) for control in loaded.controls}
+    variants, first = len(expansion.variants) + len(controls), len(expansion.pretraining) * len(loaded.seeds)
+    before = f", after {first} of pretraining" if first else ""
     typer.echo(
-        f"{study} is valid: {len(expansion.variants)} variants × {len(loaded.seeds)} seeds = {trials} trials"
+        f"{study} is valid: {variants} variants × {len(loaded.seeds)} seeds = "
+        f"{variants * len(loaded.seeds)} trials{before}; places and shapes are found by `ablate plan`"
     )
     for problem in unsupported(loaded):
         typer.echo(f"note: {problem}", err=True)
@@ -202,12 +209,88 @@ def status(
         str | None, typer.Argument(metavar="[STUDY|DIR]", help="By default the study run last.")
     ] = None,
     output: Output = Path("results"),
+    watch: Annotated[
+        bool, typer.Option("-w", "--watch", help="Renew until nothing is left, or Ctrl-C.")
+    ] = False,
+    format: Annotated[str, typer.Option("--format", metavar="NAME", help="text or json.")] = "text",
 ) -> None:
     """Show which trials are done, running, failed and pending."""
-    from ablate.status import find_study, render_status
+    from ablate import status as states
 
-    store, name = find_study(study, output)
-    typer.echo(render_status(store, name))
+    _one_of("--format", format, ("text", "json"))
+    if watch and format == "json":
+        raise typer.BadParameter("--watch shows text; ask for json again and again", param_hint="--format")
+    store, name = states.find_study(study, output)
+    if watch:
+        with contextlib.suppress(KeyboardInterrupt):  # the way out, and no fault
+            states.watch_status(store, name)
+    elif format == "json":
+        typer.echo(json.dumps(states.status_json(store, name), indent=2, ensure_ascii=False))
+    else:
+        typer.echo(states.render_status(store, name))
+
+
+@app.command()
+def logs(
+    trial: Annotated[
+        str,
+        typer.Argument(
+            metavar="TRIAL", help="An id or its beginning, VARIANT/SEED, or STUDY/VARIANT/SEED, e.g. se/0."
+        ),
+    ],
+    output: Output = Path("results"),
+    follow: Annotated[
+        bool, typer.Option("-f", "--follow", help="Go on until the trial ends, or Ctrl-C.")
+    ] = False,
+) -> None:
+    """Print the log of a trial; of a failed one also the traceback."""
+    from ablate.status import find_trial, follow_log, render_log
+    from ablate.store import Store
+
+    store = Store(output)
+    trial_id = find_trial(trial, store)
+    if not follow:
+        typer.echo(render_log(store, trial_id), nl=False)
+        return
+
+    def write(text: str) -> None:
+        typer.echo(text, nl=False)
+        sys.stdout.flush()
+
+    with contextlib.suppress(KeyboardInterrupt):
+        follow_log(store, trial_id, write)
+
+
+@app.command()
+def clean(
+    studies: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="STUDY", help="Only what these left behind; by default everything."),
+    ] = None,
+    output: Output = Path("results"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and stop.")] = False,
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove trials and costs that no study names, and what killed runs left behind.
+
+    To forget a study, remove its folder and clean: what it shares with no other study goes.
+    """
+    from ablate.clean import find_waste, readable_bytes, remove_waste, render_waste
+    from ablate.store import Store
+
+    store = Store(output)
+    findings = find_waste(store, studies or ())
+    typer.echo(render_waste(store, findings, every=dry_run))
+    if dry_run or not findings.waste:
+        return
+    if not yes:
+        if not sys.stdin.isatty():
+            raise AblateError("nothing was removed: there is nobody to ask here\n    say --yes, or --dry-run")
+        typer.confirm("Remove all this?", abort=True)
+    freed, kept = remove_waste(store, findings)
+    for sentence in kept:
+        typer.echo(f"kept: {sentence}")
+    typer.echo(f"removed {readable_bytes(freed)}")
 
 
 @app.command()
@@ -311,8 +394,18 @@ def _one_of(name: str, value: str, allowed: Sequence[str]) -> None:
         raise typer.BadParameter(f"{value!r} is not one of {', '.join(allowed)}", param_hint=name)
 
 
+def _hold_standard_streams() -> None:
+    """Under `ablate … >&-` the next file to be opened would become standard output, and be written over."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number: this one
+
+
 def main(args: Sequence[str] | None = None) -> Any:
     """The `ablate` command. An error of the user's is printed without a traceback."""
+    _hold_standard_streams()
     try:
         app(args=list(args) if args is not None else None)
     except MachineError as error:

@@ -44,13 +44,18 @@ class Environment(Record):
 class Failure(Record):
     """Why a trial has no result.
 
-    kind: exception | non-finite | out-of-memory | crashed | timeout | interrupted.
+    kind: exception | non-finite | out-of-memory | crashed | timeout | interrupted. error: the class of the
+    exception, where one was raised. where: ``"net.py:12 in forward"``, the last line of the user's own code.
+    attempts: how often the trial was begun.
     """
 
     kind: str
     message: str
+    error: str = ""
+    where: str = ""
     traceback: str = ""
     log_tail: tuple[str, ...] = ()
+    attempts: int = 1
 
 
 class TrialMetrics(Record):
@@ -91,6 +96,8 @@ class TrialRecord(Record):
     started: str  # ISO 8601, UTC
     wall_s: float
     images_per_s: float | None = None  # training images, validation and start-up not counted
+    resumed: int = 0  # how often it went on from a checkpoint
+    files: dict[str, str] = Field(default_factory=dict)  # name -> "sha256:…" of what lies beside the record
 
 
 class AttachedModule(Record):
@@ -126,7 +133,7 @@ class PlannedVariant(Record):
     name: str
     aliases: tuple[str, ...] = ()
     id: str
-    origin: Literal["variant", "sweep", "design", "matrix", "control"] = "variant"
+    origin: Literal["variant", "sweep", "design", "matrix", "control", "pretraining"] = "variant"
     settings: dict[str, Any]
     switches: dict[str, bool] = Field(default_factory=dict)  # of its attention, for the ✓/✗ columns
     cost_id: str
@@ -155,10 +162,10 @@ class PlannedDesign(Record):
 
 
 class PlannedControl(Record):
-    """The baseline given the budget of another variant. match: "params" or "macs", what the three figures count.
+    """The baseline given the budget of another variant.
 
-    variant: the control's name, the baseline's own where nothing comes nearer. argument, value: of the
-    backbone; value is None where the baseline stands in.
+    match: what budget, achieved and baseline count. variant: the control's name, the baseline's own where
+    nothing comes nearer. argument, value: of the backbone; value is None where the baseline stands in.
     """
 
     match: Literal["params", "macs"]
@@ -188,6 +195,7 @@ class StudyPlan(Record):
     baseline: str
     seeds: tuple[int, ...]
     variants: tuple[PlannedVariant, ...]
+    pretraining: tuple[PlannedVariant, ...] = ()  # trained first, once a seed, and compared with nothing
     sweeps: tuple[PlannedSweep, ...] = ()
     designs: tuple[PlannedDesign, ...] = ()
     controls: tuple[PlannedControl, ...] = ()

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -24,65 +24,81 @@ import yaml
 from ablate.data import Augmenter, Batches, Images, Split, load_images, split, statistics
 from ablate.errors import AblateError
 from ablate.measure import count_macs, count_parameters
-from ablate.models import Network, build_network
+from ablate.models import Network, build_network, locate_weights, nondeterministic_operators
+from ablate.models.weights import load_backbone
 from ablate.record import AttachedModule, CostRecord, Environment, Failure, TrialMetrics, TrialRecord
 from ablate.seeds import derive_seed
-from ablate.spec.catalogue import LATER_BACKBONES, OPTIMIZERS, schedule_arguments, with_defaults
-from ablate.spec.settings import Settings
+from ablate.spec.catalogue import OPTIMIZERS, schedule_arguments, with_defaults
+from ablate.spec.names import pretraining_of
+from ablate.spec.settings import OptimizerSettings, ScheduleSettings, Settings
 from ablate.store import TrialPaths
 from ablate.train import (
+    Checkpoints,
     CurveFiles,
     Evaluation,
     FitResult,
+    FitState,
     NonFiniteLoss,
     ProgressFile,
     Recipe,
+    Stage,
+    TimedSaver,
+    check_recipe,
     evaluate,
     fit,
     numerics,
     resolve_precision,
 )
-from ablate.train.fit import count_steps, train_step
+from ablate.train.fit import count_steps, in_training_mode, train_step
+from ablate.train.recompute import recomputed
 from ablate.train.state import prepare
 from ablate.variants import cost_id, source_fingerprints
 
 LOG_TAIL_LINES = 20
 
 
-def unsupported(settings: Settings) -> tuple[str, ...]:
-    """What a study may say but this version does not do, one sentence each; empty when it can all be run."""
-    backbone, found = settings.model.backbone, []
-    if backbone in LATER_BACKBONES or backbone.startswith(("torchvision:", "timm:")):
-        found.append(
-            f"model.backbone: {backbone!r} is not built by this version; use cnn or package.module:function"
-        )
-    if settings.model.weights is not None:
-        found.append("model.weights: this version trains from scratch only; set it to null")
-    if settings.train.stages:
-        found.append("train.stages: this version trains in one stage only; set it to []")
-    return tuple(found)
-
-
 def make_recipe(settings: Settings, device: str) -> Recipe:
     """The training settings as plain values, defaults filled in, the precision resolved for the device."""
     train = settings.train
-    catalogued = OPTIMIZERS.get(train.optimizer.name)
+    stages = tuple(
+        Stage(
+            epochs=stage.epochs,
+            train=stage.train,
+            lr_by=stage.lr,
+            **_optimization(stage.optimizer or train.optimizer, stage.schedule or train.schedule),
+        )
+        for stage in train.stages
+    )
     return Recipe(
         epochs=train.epochs,
         batch_size=train.batch_size,
-        optimizer=train.optimizer.name,
-        lr=train.optimizer.lr,
-        weight_decay=train.optimizer.weight_decay,
-        optimizer_args=with_defaults(train.optimizer.args, catalogued.args if catalogued else {}),
-        schedule=train.schedule.name,
-        schedule_args=schedule_arguments(train.schedule),
+        steps=train.steps,
+        lr_by=train.lr,
+        **_optimization(train.optimizer, train.schedule),
+        stages=stages,
         label_smoothing=train.label_smoothing,
+        accumulate=train.accumulate,
+        gradient_checkpointing=train.gradient_checkpointing,
         clip_norm=train.clip_norm,
         precision=resolve_precision(train.precision, device),
         channels_last=train.channels_last,
         compile=train.compile,
         deterministic=train.deterministic,
     )
+
+
+def _optimization(optimizer: OptimizerSettings, schedule: ScheduleSettings) -> dict[str, Any]:
+    """The fields that a stage has in common with the whole recipe."""
+    catalogued = OPTIMIZERS.get(optimizer.name)
+    return {
+        "optimizer": optimizer.name,
+        "lr": optimizer.lr,
+        "weight_decay": optimizer.weight_decay,
+        "decay_on": optimizer.decay_on,
+        "optimizer_args": with_defaults(optimizer.args, catalogued.args if catalogued else {}),
+        "schedule": schedule.name,
+        "schedule_args": schedule_arguments(schedule),
+    }
 
 
 def run_trial(
@@ -96,34 +112,50 @@ def run_trial(
     device: str = "cpu",
     environment: Environment,
     cache: Path | None = None,
+    weights: Path | None = None,
+    other_classes: bool = False,
+    checkpoints: Path | None = None,
     on_progress: Callable[[dict[str, Any]], None] | None = None,
 ) -> TrialRecord:
     """Train a variant with one seed, read the test images once, leave every file but record.json in `folder`.
 
     identity: as `trial_identity` gives it; to meet other data, or another precision, is an error. device: as
-    `resolve_device` gives it. cache: of decoded images. on_progress: told what progress.json is told. Raises
+    `resolve_device` gives it. cache: of decoded images. weights: the file that `model.weights` stands for,
+    found here when not given. other_classes: they were trained on others, so the head starts fresh, be they
+    as many. checkpoints: the folder where a trial that is stopped finds how far it came, and goes on from
+    there; who writes the record removes them. on_progress: told what progress.json is told. Raises
     AblateError for what the user can mend, NonFiniteLoss for a run that broke down, and what torch raises.
     """
     started, began = datetime.now(UTC), time.perf_counter()
-    if refused := unsupported(settings):
-        raise AblateError("\n".join(refused))
+    if weights is None:
+        if pretraining_of(settings.model.weights) is not None:
+            raise AblateError(f"model.weights: {settings.model.weights!r} comes with no file of its trial")
+        weights = _weights_file(settings)
     folder.mkdir(parents=True, exist_ok=True)
     paths, recipe = TrialPaths(folder), make_recipe(settings, device)
     if recipe.precision != identity.get("precision", recipe.precision):
         planned = identity["precision"]
         raise AblateError(f"the trial was planned in {planned}, but {device} runs it in {recipe.precision}")
     paths.settings.write_text(dump_settings(settings), encoding="utf-8")
-    with _files(paths, on_progress) as (log, report), numerics(deterministic=recipe.deterministic):
+    kept = _Kept.read(checkpoints or folder, trial_id, environment)
+    with (
+        _files(paths, on_progress, resumed=kept.fit is not None) as (log, report),
+        numerics(deterministic=recipe.deterministic),
+    ):
+        for said in kept.checkpoints.passed_over:
+            log.line(said)
         log.line(f"trial {trial_id}: variant {variant_id}, seed {seed}, {device}, {recipe.precision}")
         images = load_images(
             settings.data.source,
             root=settings.data.root,
             image_size=settings.data.image_size,
+            classes=settings.data.classes,
             cache=cache,
             fingerprint=identity.get("data_fingerprint"),
         )
         data = _Data.prepare(settings, seed, recipe, device, images)
-        network = _build(settings, images.shape, len(images.classes), seed)
+        network = build_for(settings, images.shape, len(images.classes), seed, weights, other_classes)
+        _refuse_nondeterministic(network, recipe, device)
         train, validation = data.train_batches(settings, seed), data.plain_batches(data.split.validation)
         log.line(f"{train.count} training and {validation.count} validation images, {_size(network)}")
         result = fit(
@@ -135,6 +167,8 @@ def run_trial(
             dropout_seed=derive_seed(seed, "dropout"),
             log=log,
             on_progress=report,
+            start=kept.fit,
+            saver=None if checkpoints is None else kept.saver(began, log.line),
         )
         last, best = _test(network, result, data, paths, settings.train.keep)
         chosen = f"{best.accuracy:.2f} % at epoch {result.state.best_epoch}, the best in validation"
@@ -154,14 +188,57 @@ def run_trial(
         warnings=(*network.notes, *_lone_image(train, recipe)),
         environment=environment,
         started=started.isoformat(timespec="seconds"),
-        wall_s=time.perf_counter() - began,
+        wall_s=kept.wall_s + time.perf_counter() - began,
         images_per_s=result.images_per_s,
+        resumed=kept.resumed,
     )
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """How far the trial came before. fit: the state to go on from. wall_s: spent on it until then."""
+
+    checkpoints: Checkpoints
+    fit: Mapping[str, Any] | None = None
+    wall_s: float = 0.0
+    resumed: int = 0
+
+    @classmethod
+    def read(cls, folder: Path, trial_id: str, environment: Environment) -> _Kept:
+        """A state of other versions, another device or another number of threads is not gone on from: the
+        result would be that of neither."""
+        made_by = {"trial": trial_id} | {
+            name: str(getattr(environment, name))
+            for name in ("ablate", "torch", "numpy", "device_name", "threads", "deterministic")
+        }
+        checkpoints = Checkpoints(folder, made_by)
+        found = checkpoints.newest()
+        if found is None:
+            return cls(checkpoints)
+        return cls(checkpoints, found["fit"], found["wall_s"], found["resumed"] + 1)
+
+    def saver(self, began: float, say: Callable[[str], None]) -> TimedSaver:
+        """began: `time.perf_counter` at the start of this attempt."""
+
+        def extra() -> dict[str, Any]:
+            return {"wall_s": self.wall_s + time.perf_counter() - began, "resumed": self.resumed}
+
+        return TimedSaver(self.checkpoints, extra, on_fault=say)
+
+
+def _refuse_nondeterministic(network: Network, recipe: Recipe, device: str) -> None:
+    """Operators of attention modules that have no deterministic backward on CUDA, by name."""
+    found = nondeterministic_operators(network)
+    if recipe.deterministic and device.startswith("cuda") and found:
+        raise AblateError(
+            f"train.deterministic: {', '.join(found)} has no deterministic backward on CUDA; set it to false "
+            "or leave out the attention that needs it"
+        )
 
 
 @contextmanager
 def _files(
-    paths: TrialPaths, on_progress: Callable[[dict[str, Any]], None] | None
+    paths: TrialPaths, on_progress: Callable[[dict[str, Any]], None] | None, *, resumed: bool
 ) -> Iterator[tuple[CurveFiles, Callable[[dict[str, Any]], None]]]:
     """The curves and the log, open while the trial runs; progress.json goes when it ends, however it ends."""
     progress = ProgressFile(paths.progress)
@@ -172,7 +249,7 @@ def _files(
             on_progress(figures)
 
     try:
-        with CurveFiles(paths.epochs, paths.steps, paths.log) as log:
+        with CurveFiles(paths.epochs, paths.steps, paths.log, resumed=resumed) as log:
             try:
                 yield log, report
             except BaseException as error:
@@ -235,7 +312,14 @@ class _Data:
         )
 
 
-def _build(settings: Settings, image_shape: tuple[int, int, int], classes: int, seed: int) -> Network:
+def build_for(
+    settings: Settings,
+    image_shape: tuple[int, int, int],
+    classes: int,
+    seed: int,
+    weights: Path | None = None,
+    other_classes: bool = False,
+) -> Network:
     attention = settings.model.attention
     return build_network(
         backbone=settings.model.backbone,
@@ -245,7 +329,19 @@ def _build(settings: Settings, image_shape: tuple[int, int, int], classes: int, 
         image_shape=image_shape,
         backbone_seed=derive_seed(seed, "backbone"),
         attention_seed=derive_seed(seed, "attention"),
+        weights=weights,
+        other_classes=other_classes,
+        place="after" if attention is None else attention.place,
+        gate="own" if attention is None else attention.gate,
     )
+
+
+def _weights_file(settings: Settings) -> Path | None:
+    """None from scratch, and for a pretraining, whose file only its own trial leaves."""
+    model = settings.model
+    if model.weights is None or pretraining_of(model.weights) is not None:
+        return None
+    return locate_weights(model.backbone, model.weights, model.args)
 
 
 def _test(
@@ -281,7 +377,7 @@ def _test(
         predicted=last.predicted,
         predicted_best=best.predicted,
         probability=last.probability,
-        index=np.arange(len(last.labels), dtype=np.int64),
+        index=data.images.test_rows,
     )
     _sync(paths.predictions)
     return last, best
@@ -345,12 +441,14 @@ def failed_record(
     message: str,
     traceback: str = "",
     error: str = "",
+    where: str = "",
+    attempts: int = 1,
     log: Path | None = None,
 ) -> TrialRecord:
     """The record of a trial without a result.
 
-    kind, message, traceback, error: as `ablate.execute.ExecutionFailure` holds them. started: ISO 8601, UTC.
-    log: log.txt, whose last lines are kept.
+    kind, message, traceback, error, where, attempts: as `ablate.execute.ExecutionFailure` holds them.
+    started: ISO 8601, UTC. log: log.txt, whose last lines are kept.
     """
     if error == f"{NonFiniteLoss.__module__}.{NonFiniteLoss.__qualname__}":
         kind = "non-finite"
@@ -365,7 +463,15 @@ def failed_record(
         seed=seed,
         status="failed",
         identity=dict(identity),
-        failure=Failure(kind=kind, message=message, traceback=traceback, log_tail=tail),
+        failure=Failure(
+            kind=kind,
+            message=message,
+            error=error,
+            where=where,
+            traceback=traceback,
+            log_tail=tail,
+            attempts=attempts,
+        ),
         environment=environment,
         started=started,
         wall_s=wall_s,
@@ -387,13 +493,13 @@ class Inspection:
 def inspect_variant(settings: Settings, image_shape: tuple[int, int, int], classes: int) -> Inspection:
     """Build the network of a variant on the meta device, and count.
 
-    image_shape: (C, H, W). Raises AblateError for what this version does not run, PlaceError for a place that
-    matches nothing or gives no feature map, MeasureError for an operator that nobody counts.
+    image_shape: (C, H, W). Raises AblateError for a network that cannot be built, WeightsError for a file
+    that does not fit it, PlaceError for a place that matches nothing or gives no feature map, RecipeError for
+    a glob of the recipe that names nothing, MeasureError for an operator that nobody counts.
     """
-    if refused := unsupported(settings):
-        raise AblateError("\n".join(refused))
     with torch.device("meta"):
-        network = _build(settings, image_shape, classes, seed=0)
+        network = build_for(settings, image_shape, classes, seed=0, weights=_weights_file(settings))
+    check_recipe(network, make_recipe(settings, "cpu"))
     macs = count_macs(network, image_shape, within="attention")
     return Inspection(
         attached=network.attached,
@@ -403,6 +509,22 @@ def inspect_variant(settings: Settings, image_shape: tuple[int, int, int], class
         attention_macs=macs.attention,
         notes=network.notes,
     )
+
+
+def check_start(
+    settings: Settings, images: Images, before: Settings, images_before: Images, *, name: str
+) -> tuple[str, ...]:
+    """Whether the weights of the pretraining `name` will fit, told on the meta device before any is trained.
+
+    before, images_before: of the pretraining. Gives the notes of `load_weights`; WeightsError where they
+    do not fit.
+    """
+    with torch.device("meta"):
+        network = build_for(settings, images.shape, len(images.classes), seed=0)
+        trained = build_for(before, images_before.shape, len(images_before.classes), seed=0)
+    given = dict(trained.backbone.state_dict())
+    path = Path(f"pretraining:{name}")
+    return load_backbone(network.backbone, given, path, classes=len(images.classes))
 
 
 def measure_cost(
@@ -426,7 +548,10 @@ def measure_cost(
 
 
 def measured_step(settings: Settings, images: Images, device: str, *, steps: int = 5) -> float:
-    """Seconds of one training step, augmentation included: the median of a few, after two to warm up."""
+    """Seconds of one training step, augmentation included: the median of a few, after two to warm up.
+
+    Of a recipe of stages: the mean over their epochs.
+    """
     recipe = make_recipe(settings, device)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as a worker has it: more threads can be many times slower
@@ -436,19 +561,50 @@ def measured_step(settings: Settings, images: Images, device: str, *, steps: int
         torch.set_num_threads(threads)
 
 
+def measured_peak_bytes(settings: Settings, images: Images, device: str) -> int | None:
+    """The most that CUDA's allocator held through a few training steps; None on another device, and where
+    not even one such trial fits.
+
+    What is allocated outside it, above all the context itself, is not counted.
+    """
+    if not device.startswith("cuda"):
+        return None
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(device)
+    try:
+        _measured_step(settings, make_recipe(settings, device), images, device, steps=3)
+        return int(torch.cuda.max_memory_reserved(device))
+    except torch.OutOfMemoryError:
+        return None
+    finally:
+        torch.cuda.empty_cache()  # workers are to find it free
+
+
 def _measured_step(settings: Settings, recipe: Recipe, images: Images, device: str, steps: int) -> float:
     data = _Data.prepare(settings, 0, recipe, device, images)
     train = data.train_batches(settings, 0)
-    network = _build(settings, images.shape, len(images.classes), 0)
+    network = build_for(settings, images.shape, len(images.classes), 0)
     epoch_steps = count_steps(train, recipe)
     state = prepare(network, recipe, epoch_steps, torch.device(device))
-    network.train()
+    batches = (batch for epoch in count() for batch in islice(train.epoch(epoch), epoch_steps))
+    around = recomputed(network) if recipe.gradient_checkpointing else nullcontext()
+    medians: list[float] = []
+    with numerics(deterministic=recipe.deterministic), around:
+        for stage in range(len(state.spans)):
+            state.enter(stage)
+            in_training_mode(network, state)
+            medians.append(_median_step(network, state, islice(batches, steps + 2), recipe))
+    return float(np.average(medians, weights=[span.epochs for span in state.spans]))
+
+
+def _median_step(
+    network: Network, state: FitState, batches: Iterable[tuple[torch.Tensor, torch.Tensor]], recipe: Recipe
+) -> float:
+    """Seconds, without the first two steps."""
     seconds: list[float] = []
-    batches = (batch for epoch in range(steps + 2) for batch in islice(train.epoch(epoch), epoch_steps))
-    with numerics(deterministic=recipe.deterministic):
+    began = time.perf_counter()
+    for x, y in batches:
+        float(train_step(network, state, x, y, recipe)[0])  # waits for the device
+        seconds.append(time.perf_counter() - began)
         began = time.perf_counter()
-        for x, y in islice(batches, steps + 2):
-            float(train_step(network, state, x, y, recipe)[0])  # waits for the device
-            seconds.append(time.perf_counter() - began)
-            began = time.perf_counter()
     return float(np.median(seconds[2:]))

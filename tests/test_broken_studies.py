@@ -24,7 +24,7 @@ METRICS = "accuracy, param_count, macs, latency_ms, peak_memory_bytes"
 NAME = "letters, digits, '+', '-', '_', '.', '=' and spaces, at most 80 characters"
 PART = "letters, digits, '-', '_', '.' and spaces, at most 80 characters"
 GLOBS = "paths such as 'block1' or 'features.4'; globs with *, ?, ** and [12]"
-MSA_ARGS = "reduction, multi_scale, channel, spatial"
+MSA_ARGS = "reduction, multi_scale, channel, spatial, deformable"
 NO_ATTENTION = (
     "there is no attention here to set this of: model.attention is null\n"
     "    give a whole one: model.attention: {name: se, at: [block1]}, or start from a variant that has one"
@@ -79,7 +79,8 @@ EDITED: dict[str, tuple[str, str, list[str]]] = {
         [
             "s.yaml:4: seed: unknown key 'seed'\n    allowed: "
             "name, title, baseline, seeds, analysis, defaults, "
-            "variants, sweeps, designs, matrix, controls, claims, tune\n    did you mean 'seeds'?"
+            "pretraining, variants, sweeps, designs, matrix, controls, claims, tune\n"
+            "    did you mean 'seeds'?"
         ],
     ),
     "unknown dotted key": (
@@ -334,7 +335,8 @@ EDITED: dict[str, tuple[str, str, list[str]]] = {
         "name: mssa\n      args",
         [
             "s.yaml:13: model.attention.name: 'mssa' is no attention mechanism\n"
-            "    allowed: se, msa, timm:NAME, package.module:Class\n    did you mean 'msa'?"
+            "    allowed: axial, cbam, coordinate, eca, grouped, linear, msa, se, selective-kernel, "
+            "self-attention, timm:NAME, package.module:Class\n    did you mean 'msa'?"
         ],
     ),
     "unknown backbone": (
@@ -342,7 +344,7 @@ EDITED: dict[str, tuple[str, str, list[str]]] = {
         "backbone: vgg",
         [
             "s.yaml:10: model.backbone: 'vgg' is no backbone\n   "
-            " allowed: cnn, vgg16, resnet18, torchvision:NAME, "
+            " allowed: cnn, resnet18, vgg16, torchvision:NAME, "
             "timm:NAME, package.module:function\n    did you mean 'vgg16'?"
         ],
     ),
@@ -661,7 +663,8 @@ def test_a_file_that_is_no_study(case: str, folder: Path) -> None:
 
 
 def test_a_repeated_key_does_not_hide_what_else_is_wrong(folder: Path) -> None:
-    content = "name: a\nbaseline: b\nseeds: [.inf]\nvariants:\n  b: {}\n  c: {train.epoch: 3}\n  c: {train.epochs: 0}\n"
+    variants = "  b: {}\n  c: {train.epoch: 3}\n  c: {train.epochs: 0}\n"
+    content = f"name: a\nbaseline: b\nseeds: [.inf]\nvariants:\n{variants}"
     found = [problem.splitlines()[0] for problem in problems(folder, content)]
     assert found == [
         "s.yaml:3: seeds[0]: .inf is not a finite number",
@@ -695,7 +698,8 @@ OVERRIDES = {
     "train.epoch=2": f"train.epoch: no such setting\n    allowed: {TRAIN}\n    did you mean 'train.epochs'?",
     "epochs=2": "epochs: no such setting\n    allowed: data.…, model.…, "
     "train.…, name, title, baseline, seeds, analysis, "
-    "defaults, variants, sweeps, designs, matrix, controls, claims, tune\n    did you mean 'train.epochs'?",
+    "defaults, pretraining, variants, sweeps, designs, matrix, controls, claims, tune\n"
+    "    did you mean 'train.epochs'?",
     "train.epochs=many": "train.epochs: must be a whole number, got 'many'",
     "train.epochs": "'train.epochs' is no override\n    write KEY=VALUE, such as train.epochs=2",
     "train.epochs=[": "train.epochs: is not valid YAML: expected the node content, but found '<stream end>' "

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from ablate.cli import main
+from ablate.errors import AblateError
 from ablate.spec import load_study
 from ablate.variants import expand
 
@@ -27,15 +26,7 @@ def blocks(document: str, language: str) -> list[str]:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delitem(sys.modules, "mymodules", raising=False)
     return tmp_path
-
-
-def run(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    return int(ended.value.code or 0)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -81,41 +72,24 @@ def test_the_examples_of_the_reference_expand(heading: str, folder: Path) -> Non
             assert name in names
 
 
-def test_a_module_a_backbone_and_data_by_contributing_to_the_letter(folder: Path) -> None:
-    """A file outside the package with every block of CONTRIBUTING.md as it stands, trained from YAML."""
-    code = blocks("CONTRIBUTING.md", "python")
-    assert len(code) == 3
-    Path("mymodules.py").write_text("\n\n".join(code), encoding="utf-8")
-    defaults, variants = {}, {"plain": {}}
-    for block in map(yaml.safe_load, blocks("CONTRIBUTING.md", "yaml")):
-        defaults.update(block.get("defaults", {}))
-        variants.update(block.get("variants", {}))
-    assert set(defaults) == {"model", "data"} and "mine" in variants
-    variants["mine"]["model.attention"]["at"] = ["0"]  # the example's places are those of `cnn`
-    study = {
-        "name": "mine",
-        "baseline": "plain",
-        "seeds": 1,
-        "defaults": {
-            **defaults,
-            "train": {"epochs": 2, "batch_size": 50, "optimizer": {"name": "adam", "lr": 0.01}},
-        },
-        "variants": variants,
-    }
-    Path("mine.yaml").write_text(yaml.safe_dump(study, sort_keys=False), encoding="utf-8")
-    assert run("run", "mine.yaml", "--executor", "inline", "--quiet") == 0
-    rows = re.findall(
-        r"^\| (plain|mine) \| 1 \| (\S+)", Path("results/mine/report.md").read_text(), flags=re.M
-    )
-    assert {name for name, _ in rows} == {"plain", "mine"}
-    assert all(float(accuracy) > 60 for _, accuracy in rows), "stripes are easy"
+@pytest.mark.parametrize("attention", [True, False], ids=["with attention", "without"])
+@pytest.mark.parametrize("block", blocks("docs/training.md", "yaml"))
+def test_the_recipes_of_the_training_page_fit_their_networks(
+    block: str, attention: bool, folder: Path
+) -> None:
+    from ablate.trial import inspect_variant
 
-    before = len(list(Path("results/trials").iterdir()))
-    with Path("mymodules.py").open("a", encoding="utf-8") as file:
-        file.write("\n# changed\n")
-    assert run("run", "mine.yaml", "--executor", "inline", "--quiet", "--dry-run") == 0
-    assert run("run", "mine.yaml", "--executor", "inline", "--quiet") == 0
-    assert len(list(Path("results/trials").iterdir())) == 2 * before, "a changed module is trained again"
+    example = yaml.safe_load(block)
+    model = {"attention": {"name": "se", "at": ["block2", "block3"]}} | example.pop("model", {})
+    model |= {} if attention else {"attention": None}
+    study = {"name": "s", "baseline": "b", "variants": {"b": {}}, "defaults": {"model": model, **example}}
+    Path("s.yaml").write_text(yaml.safe_dump(study, sort_keys=False), encoding="utf-8")
+    settings = load_study("s.yaml").defaults
+    if not attention and any(stage.train == ("attention",) for stage in settings.train.stages):
+        with pytest.raises(AblateError, match=r"train\.stages of its own"):
+            inspect_variant(settings, (3, 32, 32), 10)
+    else:
+        assert inspect_variant(settings, (3, 32, 32), 10).param_count
 
 
 def test_the_readmes_table_is_that_of_the_report_it_names() -> None:

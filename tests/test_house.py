@@ -25,18 +25,23 @@ LAYERS = {
     "train": 2,
     "measure": 2,
     "execute": 2,
+    "failures": 2,
     "trial": 3,
+    "controls": 3,
     "report": 3,
     "status": 3,
+    "clean": 3,
     "doctor": 3,
     "runner": 4,
     "display": 3,
     "cli": 5,
     "__main__": 6,
 }
-# Within layer 2 nobody knows a neighbour, except as said here.
+# Within layers 2 and 3 nobody knows a neighbour, except as said here.
 NEIGHBOURS = {
+    ("status", "display"): "to say durations in the same words",
     ("data", "environment"): "to name a torch and torchvision that do not match",
+    ("models", "environment"): "to name a torch and torchvision that do not match",
 }
 TORCH_FREE = (
     "errors",
@@ -47,8 +52,10 @@ TORCH_FREE = (
     "store",
     "stats",
     "execute",
+    "failures",
     "report",
     "status",
+    "clean",
 )
 
 

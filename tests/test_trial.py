@@ -15,22 +15,21 @@ import ablate.trial
 from ablate.data import load_images
 from ablate.environment import describe
 from ablate.errors import AblateError, DataError
-from ablate.execute.base import ExecutionFailure, describe_error
+from ablate.execute import ExecutionFailure, describe_error
 from ablate.record import TrialRecord
 from ablate.seeds import derive_seed
 from ablate.spec.settings import Settings
 from ablate.store import Store
 from ablate.train import NonFiniteLoss, evaluate
 from ablate.trial import (
-    _build,
     _Data,
+    build_for,
     failed_record,
     inspect_variant,
     make_recipe,
     measure_cost,
     measured_step,
     run_trial,
-    unsupported,
 )
 from ablate.variants import cost_id, identity_hash, trial_identity, variant_id
 
@@ -231,7 +230,7 @@ def test_kept_weights_give_the_predictions_again(run, cache, keep):
     record, paths = run(chosen)
     assert record.metrics.best_epoch < 4
     data = _Data.prepare(chosen, 0, make_recipe(chosen, "cpu"), "cpu", load_images("digits", cache=cache))
-    network = _build(chosen, (1, 8, 8), 10, seed=5)
+    network = build_for(chosen, (1, 8, 8), 10, seed=5)
     safetensors.torch.load_model(network, str(paths.weights))
     predicted = evaluate(network, data.test_batches(), device="cpu").predicted
     kept = run.store.read_predictions(record.id)
@@ -426,21 +425,83 @@ def test_other_data_or_another_precision_than_planned_are_refused(run, cache):
         run(chosen, identity=trial_identity(chosen, 0, data_fingerprint="0" * 64, precision="fp32"))
 
 
-def test_what_this_version_does_not_run_is_said_all_at_once(run):
-    stages = [{"epochs": 1}]
-    chosen = settings(train={"stages": stages}, backbone="torchvision:resnet18", weights="default")
-    assert [sentence.split(":")[0] for sentence in unsupported(chosen)] == [
-        "model.backbone",
-        "model.weights",
-        "train.stages",
+def test_weights_that_are_not_there_are_said_before_training(run, tmp_path):
+    absent = settings(weights=str(tmp_path / "absent.pth"))
+    with pytest.raises(AblateError, match=r"absent\.pth': there is no such file"):
+        run(absent, identity={})
+    with pytest.raises(AblateError, match=r"absent\.pth': there is no such file"):
+        inspect_variant(absent, (3, 32, 32), 10)
+    with pytest.raises(AblateError, match="'pretraining:first' comes with no file of its trial"):
+        run(settings(weights="pretraining:first"), identity={})
+
+
+def test_a_trial_starts_from_the_weights_of_another(run):
+    first, paths = run(settings(train={"epochs": 3, "keep": "last"}))
+    still = settings(train={"epochs": 1, "optimizer": {"lr": 1e-12}}, weights=str(paths.weights))
+    scratch = settings(train={"epochs": 1, "optimizer": {"lr": 1e-12}})
+    again, _ = run(still, seed=1)
+    assert first.metrics.accuracy > 50 > run(scratch, seed=1)[0].metrics.accuracy
+    assert abs(again.metrics.accuracy - first.metrics.accuracy) < 5
+
+
+# Recipes
+
+
+STAGES = {
+    "optimizer": {"name": "sgd", "lr": 0.05, "weight_decay": 1e-3, "args": {"momentum": 0.9}},
+    "schedule": {"name": "step", "step_size": 1, "gamma": 0.5},
+    "stages": [
+        {"epochs": 1, "train": ["head", "attention"]},
+        {
+            "epochs": 2,
+            "lr": {"block*": 1e-3, "attention": 1e-2},
+            "optimizer": {"name": "adamw", "decay_on": "weights"},
+            "schedule": {"name": "cosine"},
+        },
+    ],
+}
+
+
+def test_every_setting_of_a_recipe_reaches_it():
+    more = {"steps": 7, "lr": {"head": 0.5}, "accumulate": 2, "gradient_checkpointing": True}
+    whole = make_recipe(settings(train=more), "cpu")
+    assert (whole.steps, whole.lr_by, whole.accumulate, whole.gradient_checkpointing) == (
+        7,
+        {"head": 0.5},
+        2,
+        True,
+    )
+    first, second = make_recipe(settings(train=STAGES), "cpu").of_stages()
+    assert (first.train, first.optimizer, first.lr, first.lr_by) == (("head", "attention"), "sgd", 0.05, {})
+    assert (first.optimizer_args["momentum"], first.weight_decay, first.decay_on) == (0.9, 1e-3, "all")
+    assert (first.schedule, first.schedule_args) == ("step", {"step_size": 1, "gamma": 0.5})
+    assert (second.epochs, second.train, second.lr_by) == (2, ("*",), {"block*": 1e-3, "attention": 1e-2})
+    assert (second.optimizer, second.lr, second.decay_on) == ("adamw", 1e-3, "weights")
+    assert second.schedule == "cosine" and second.schedule_args == {"warmup": 0.0, "floor": 0.0}
+
+
+def test_a_trial_in_stages_is_told_from_its_curves_and_its_log(run):
+    record, paths = run(settings(train=STAGES, **SE))
+    assert record.status == "done"
+    assert [(row["epoch"], row["stage"]) for row in rows(paths.epochs)] == [
+        ("1", "1"),
+        ("2", "2"),
+        ("3", "2"),
     ]
-    with pytest.raises(
-        AblateError, match=r"torchvision:resnet18(.|\n)*from scratch only(.|\n)*one stage only"
-    ):
-        run(chosen, identity={})
-    with pytest.raises(AblateError, match="'torchvision:resnet18' is not built by this version"):
-        inspect_variant(chosen, (3, 32, 32), 10)
-    assert unsupported(settings(**SE)) == ()
+    assert "stage 2 of 2, epoch 3" in paths.log.read_text()
+
+
+def test_a_glob_of_the_recipe_that_names_nothing_is_found_before_training():
+    train = {"lr": {"blok1": 0.1, "attention.block9": 0.1}}
+    with pytest.raises(AblateError, match=r"train.lr: 'blok1' names no(.|\n)*'attention.block9' names no"):
+        inspect_variant(settings(train=train, **SE), (1, 8, 8), 10)
+    for ways in (STAGES, {"lr": {"attention": 1e-4}}):
+        assert inspect_variant(settings(train=ways), (1, 8, 8), 10).attached == (), "without attention"
+
+
+def test_one_step_of_a_recipe_of_stages_is_measured(cache):
+    chosen = settings(train=STAGES | {"gradient_checkpointing": True, "accumulate": 2}, **SE)
+    assert measured_step(chosen, load_images("digits", cache=cache), "cpu", steps=2) > 0
 
 
 # Before training

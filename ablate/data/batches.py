@@ -65,8 +65,8 @@ class Batches:
         """Batches an epoch."""
         return -(-self.count // self.batch_size)
 
-    def epoch(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """The batches (x, y) of one epoch."""
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """The batches (x, y) of one epoch, from the batch `first` on, counted from 0."""
         if self.order_seed is None:
             order = torch.arange(self.count)
         else:
@@ -76,7 +76,7 @@ class Batches:
             drawn = self.augment.draw(self.count, _generator(self.augment_seed, epoch))
             drawn = tuple(self._send(part) for part in drawn)
         order_here = self._send(order)
-        for start in range(0, self.count, self.batch_size):
+        for start in range(first * self.batch_size, self.count, self.batch_size):
             batch = slice(start, start + self.batch_size)
             x = self._normalised(
                 self._gather(order[batch], order_here[batch]), [part[batch] for part in drawn]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ablate.data.cache import ImageCache, cache_folder
@@ -19,6 +20,7 @@ def load_images(
     *,
     root: str | None = None,
     image_size: int | None = None,
+    classes: Sequence[int | str] | None = None,
     cache: Path | None = None,
     fingerprint: str | None = None,
 ) -> Images:
@@ -26,11 +28,18 @@ def load_images(
 
     source: a name in `SOURCES` or "package.module:function". root: where downloaded data or the user's folder
     lie. image_size: every image becomes image_size x image_size (shorter side resized, antialiased bilinear,
-    then the central square). cache: default `cache_folder()`.
-    fingerprint: what the study was planned with. Its cache entry opens within a millisecond, with the source
-    left alone; where the entry is gone the source is read again and must still give this fingerprint.
+    then the central square). classes: as `Images.of_classes` takes them. cache: default `cache_folder()`.
+    fingerprint: what the study was planned with, of the whole source. Its cache entry opens within a
+    millisecond, with the source left alone; where the entry is gone the source is read again and must still
+    give this fingerprint.
     DataError when the data are absent, unreadable, inconsistent, or have changed.
     """
+    return _load(source, root, image_size, cache, fingerprint).of_classes(classes)
+
+
+def _load(
+    source: str, root: str | None, image_size: int | None, cache: Path | None, fingerprint: str | None
+) -> Images:
     store = ImageCache(cache_folder() if cache is None else cache)
     if fingerprint is not None and (images := store.open(fingerprint, source, verify=False)) is not None:
         return images

@@ -1,8 +1,10 @@
 """Run any function on any items, here or in workers that survive a crash. Knows nothing of trials."""
 
-from ablate.execute.base import ExecutionFailure, Executor, FailureKind, Outcome, describe_error
+from ablate.execute.base import ExecutionFailure, Executor, FailureKind, Loss, Outcome
+from ablate.execute.describe import describe_error
 from ablate.execute.inline import InlineExecutor
 from ablate.execute.local import LocalExecutor
+from ablate.execute.worker import replace_worker
 
 __all__ = [
     "ExecutionFailure",
@@ -10,6 +12,8 @@ __all__ = [
     "FailureKind",
     "InlineExecutor",
     "LocalExecutor",
+    "Loss",
     "Outcome",
     "describe_error",
+    "replace_worker",
 ]

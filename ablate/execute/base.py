@@ -1,8 +1,7 @@
-"""The two nouns: an Executor runs a function on items, an Outcome says what became of one item."""
+"""The nouns: an Executor runs a function on items, an Outcome says what became of one, a Loss a death."""
 
 from __future__ import annotations
 
-import traceback as traceback_module
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeVar
@@ -11,22 +10,22 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 FailureKind = Literal["exception", "out-of-memory", "crashed", "timeout", "cancelled"]
 
-# What the allocators say where they have no exception type of their own.
-_MEMORY_PHRASES = ("DefaultCPUAllocator", "CUDA out of memory", "CUDA error: out of memory")
-
 
 @dataclass(frozen=True, slots=True)
 class ExecutionFailure:
     """Why an item has no value.
 
     error: the qualified name of the exception's type; empty where none was raised (crashed, timeout,
-    cancelled).
+    cancelled). where: ``"net.py:12 in forward"``, the last line of the user's own code on the way to it;
+    empty where none took part. attempts: how often the item was begun.
     """
 
     kind: FailureKind
     message: str
     traceback: str = ""
     error: str = ""
+    where: str = ""
+    attempts: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +39,20 @@ class Outcome(Generic[Item, Result]):
     wall_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Loss(Generic[Item]):
+    """A worker came to its end with an item in hand.
+
+    failure.kind: crashed, out-of-memory or timeout. again: the item is begun anew, unless it turns out that
+    it had left its result.
+    """
+
+    index: int
+    item: Item
+    failure: ExecutionFailure
+    again: bool
+
+
 class Executor(Protocol):
     """Where items run. The contract, which tests hold for every implementation:
 
@@ -47,12 +60,28 @@ class Executor(Protocol):
     is there. A fault of one item never touches another. Leaving the iteration early stops what still runs.
     """
 
-    workers: int
+    @property
+    def workers(self) -> int:
+        """How many items can run at once, at present."""
+        ...
 
     def run(
-        self, function: Callable[[Item], Result], items: Sequence[Item], *, timeout_s: float | None = None
+        self,
+        function: Callable[[Item], Result],
+        items: Sequence[Item],
+        *,
+        timeout_s: float | None = None,
+        retries: int = 0,
+        on_loss: Callable[[Loss[Item]], Result | None] | None = None,
+        on_note: Callable[[str], None] | None = None,
     ) -> Iterator[Outcome[Item, Result]]:
-        """Yield outcomes as they finish. timeout_s: longest time for one item, counted from its start."""
+        """Yield outcomes as they finish.
+
+        timeout_s: longest time for one item, counted from its start. retries: how often an item whose worker
+        died is begun again; an exception or a timeout would only come again. on_loss: told of each such end
+        before anything follows from it; what it returns, unless None, is the item's value after all (found on
+        the disk, say). on_note: told in a sentence when the pool itself changes. Both in the caller's thread.
+        """
         ...
 
     def cancel(self) -> None:
@@ -62,21 +91,3 @@ class Executor(Protocol):
     def close(self) -> None:
         """Give the workers back. To be called when done; a closed executor runs nothing."""
         ...
-
-
-def describe_error(error: BaseException) -> ExecutionFailure:
-    """The failure that an exception stands for, in strings: the exception itself may not survive pickling."""
-    kind: FailureKind = "out-of-memory" if _is_out_of_memory(error) else "exception"
-    name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
-    message = str(error) if str(error) else name
-    return ExecutionFailure(kind, message, "".join(traceback_module.format_exception(error)), name)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError):
-        return True
-    # torch.OutOfMemoryError by name: this layer loads no torch.
-    named = any(parent.__name__ == "OutOfMemoryError" for parent in type(error).__mro__)
-    return named or (
-        isinstance(error, RuntimeError) and any(phrase in str(error) for phrase in _MEMORY_PHRASES)
-    )

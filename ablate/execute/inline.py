@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from ablate.errors import MachineError
-from ablate.execute.base import ExecutionFailure, Item, Outcome, Result, describe_error
+from ablate.execute.base import ExecutionFailure, Item, Loss, Outcome, Result
+from ablate.execute.describe import describe_error
 
 
 class InlineExecutor:
@@ -18,8 +19,16 @@ class InlineExecutor:
         self._cancelled = False
 
     def run(
-        self, function: Callable[[Item], Result], items: Sequence[Item], *, timeout_s: float | None = None
+        self,
+        function: Callable[[Item], Result],
+        items: Sequence[Item],
+        *,
+        timeout_s: float | None = None,
+        retries: int = 0,
+        on_loss: Callable[[Loss[Item]], Result | None] | None = None,
+        on_note: Callable[[str], None] | None = None,
     ) -> Iterator[Outcome[Item, Result]]:
+        """See `Executor.run`. There is no worker to lose here, so nothing is begun twice."""
         if timeout_s is not None:
             raise MachineError(
                 "the inline executor cannot stop an item that takes too long: it shares its process\n"

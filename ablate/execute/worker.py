@@ -17,22 +17,38 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
-from ablate.execute.base import describe_error
+from ablate.execute.describe import describe_error
 
 READY = "ready"
 BEGUN = "begun"
+# They reach the whole foreground group of a terminal; only the parent decides what they mean.
+TERMINAL_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)]
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+_spent = threading.Event()
+
+
+def replace_worker() -> None:
+    """Called from an item's function: its process is not to be trusted with another item.
+
+    After a CUDA error every further call fails; after a lack of memory the caches still hold what they had.
+    No effect where the item runs in the caller's process.
+    """
+    _spent.set()
 
 
 def work(connection: Connection[Any, Any], initializer: Callable[[], None] | None) -> None:
     """Serve items until the parent closes the connection or dies.
 
     Sends READY, or the failure of the initializer; then for each pickled (function, item) BEGUN, so that the
-    parent knows whose fault a sudden end is, and (value, failure, seconds).
+    parent knows whose fault a sudden end is, and (value, failure, seconds, spent): spent is true in the last
+    answer of a process that asked to be replaced.
     """
-    # Ctrl-C reaches the whole foreground group of the terminal; only the parent decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in TERMINAL_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, TERMINAL_SIGNALS)
     _die_with_parent()
     with contextlib.suppress(OSError, ValueError, AttributeError):  # no standard error, as under pythonw
         faulthandler.enable()
@@ -43,7 +59,7 @@ def work(connection: Connection[Any, Any], initializer: Callable[[], None] | Non
         connection.send(describe_error(error))
         return
     connection.send(READY)
-    while True:
+    while not _spent.is_set():
         try:
             payload = connection.recv_bytes()
             connection.send(BEGUN)
@@ -57,9 +73,12 @@ def _serve(payload: bytes) -> bytes:
     try:
         function, item = pickle.loads(payload)  # noqa: S301  (from our own parent, through a private pipe)
         value = function(item)
-        return _pickled((value, None, time.monotonic() - started))
+        return _pickled((value, None, time.monotonic() - started, _spent.is_set()))
     except (Exception, SystemExit, KeyboardInterrupt) as error:
-        return _pickled((None, describe_error(error), time.monotonic() - started))
+        failure = describe_error(error)
+        if failure.kind == "out-of-memory":
+            replace_worker()
+        return _pickled((None, failure, time.monotonic() - started, _spent.is_set()))
 
 
 def _pickled(answer: object) -> bytes:

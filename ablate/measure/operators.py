@@ -50,6 +50,12 @@ def scaled_dot_product_attention(inputs: Sequence[Any], outputs: Sequence[Any]) 
     return prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
 
 
+def deformable_convolution(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
+    """Every output position meets the whole weight once; sampling between positions counts as resampling."""
+    weight, output = inputs[1], outputs[0]
+    return output[0] * prod(weight) * prod(output[2:])
+
+
 def einsum(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
     """Two operands: the product of every index if one is summed over both, else none (it is elementwise)."""
     equation, shapes = inputs[0].replace(" ", ""), inputs[1]
@@ -76,6 +82,7 @@ COUNTED: dict[str, Handler] = {
     "aten::matmul": matrix_product,
     "aten::mm": matrix_product,
     "aten::scaled_dot_product_attention": scaled_dot_product_attention,
+    "torchvision::deform_conv2d": deformable_convolution,
 }
 
 # Operators without multiply-adds of the convention; their in-place forms (a trailing underscore) go with them
@@ -108,7 +115,7 @@ FREE_NAMES = {
     "shapes, copies and constants": (
         "Bool Float Int IntImplicit ScalarImplicit alias arange as_strided broadcast_to cat chunk "
         "clone concat constant_pad_nd contiguous copy detach diag empty empty_like expand "
-        "expand_as fill flatten flip full full_like gather im2col index index_put index_select "
+        "expand_as eye fill flatten flip full full_like gather im2col index index_put index_select "
         "lift_fresh linspace masked_fill meshgrid movedim narrow new_empty new_full new_ones "
         "new_zeros nonzero numel one_hot ones ones_like pad permute reflection_pad2d repeat "
         "repeat_interleave replication_pad2d reshape reshape_as resolve_conj roll scatter select "

@@ -6,18 +6,20 @@ A place is the path of a module, or a glob over the paths: ``*`` and ``?`` stop 
 
 from __future__ import annotations
 
-import copy
 import difflib
-import itertools
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ablate.models.construct import ModelError
+from ablate.models.dry_run import run_copy
+from ablate.models.layout import misplaced_channels
+from ablate.models.residual import find_branches
+from ablate.spec.names import glob_regex
+
+PLACES = ("after", "before-add")
 
 
 class PlaceError(ModelError):
@@ -53,10 +55,14 @@ def _restore_place_error(
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One module of the backbone and the feature map that leaves it: shape (C, H, W) for one image."""
+    """One module of the backbone and the feature map that leaves it: shape (C, H, W) for one image.
+
+    block: the residual block that the study names, when `path` is the end of its branch.
+    """
 
     path: str
     shape: tuple[int, int, int]
+    block: str | None = None
 
     @property
     def channels(self) -> int:
@@ -64,31 +70,53 @@ class Place:
 
 
 def find_places(
-    backbone: nn.Module, patterns: Sequence[str], image_shape: Sequence[int]
+    backbone: nn.Module, patterns: Sequence[str], image_shape: Sequence[int], place: str = "after"
 ) -> tuple[Place, ...]:
     """The places that `patterns` name, in the order of the backbone's own modules; one place for each module.
 
-    Channels are found by running a copy once on the meta device, so nothing of `backbone` changes. Raises
-    PlaceError (with every fault in `faults`) for a pattern that matches nothing, or a module that does not
-    run exactly once or whose output is no (B, C, H, W) tensor.
+    place: ``after`` the modules that the patterns name, or ``before-add``: the patterns name residual blocks,
+    and a place is the submodule whose output a block adds to its shortcut. Channels are found by running a
+    copy on the meta device, so nothing of `backbone` changes. Raises PlaceError (with every fault in
+    `faults`) for a pattern that matches nothing, a module that does not run exactly once or whose output is
+    no (B, C, H, W) tensor, and a block whose branch cannot be told.
     """
+    if place not in PLACES:
+        raise ModelError(f"no place is called {place!r}\n    allowed: {', '.join(PLACES)}")
     wanted, faults = _match(backbone, patterns)
-    _, outputs = run_copy(backbone, (2, *image_shape), tuple(wanted))
+    reasons: dict[str, str] = {}
+    ends = {path: path for path in wanted}
+    if place == "before-add":
+        branches = find_branches(backbone, tuple(wanted), image_shape)
+        reasons = {path: branch.refusal for path, branch in branches.items() if branch.refusal}
+        ends = {path: branch.path for path, branch in branches.items() if branch.path}
+    _, outputs = run_copy(backbone, (2, *image_shape), tuple(ends.values()))
+    unfit = _unfit_maps(backbone, image_shape, outputs)
     places = []
     for path, pattern in wanted.items():
-        problem = _unfit(outputs[path])
-        if problem is None:
-            places.append(Place(path, tuple(outputs[path][0].shape[1:])))
+        end = ends.get(path)
+        problem = reasons.get(path) or unfit.get(end)
+        if problem and end not in (None, path):
+            problem = f"its branch ends in {end!r}, but {problem}"
+        if problem:
+            faults.append(_refused(path, pattern, place, problem, outputs.get(end, ())))
         else:
-            shape = next((tuple(out.shape) for out in outputs[path] if isinstance(out, Tensor)), None)
-            message = f"attention cannot sit after {path!r}" + (
-                f" (from {pattern!r})" if pattern != path else ""
-            )
-            faults.append(PlaceError(f"{message}: {problem}", pattern=pattern, path=path, shape=shape))
+            shape = tuple(outputs[end][0].shape[1:])
+            places.append(Place(end, shape, block=path if place == "before-add" else None))
     if faults:
         faults[0].faults = tuple(faults)
         raise faults[0]
     return tuple(places)
+
+
+def _refused(path: str, pattern: str, place: str, problem: str, outputs: Sequence[Any]) -> PlaceError:
+    where = f"after {path!r}" if place == "after" else f"before the addition of {path!r}"
+    source = f" (from {pattern!r})" if pattern != path else ""
+    return PlaceError(
+        f"attention cannot sit {where}{source}: {problem}",
+        pattern=pattern,
+        path=path,
+        shape=next((tuple(out.shape) for out in outputs if isinstance(out, Tensor)), None),
+    )
 
 
 def _match(backbone: nn.Module, patterns: Sequence[str]) -> tuple[dict[str, str], list[PlaceError]]:
@@ -111,28 +139,6 @@ def _match(backbone: nn.Module, patterns: Sequence[str]) -> tuple[dict[str, str]
     return dict(sorted(found.items(), key=lambda item: order[item[0]])), faults
 
 
-def glob_regex(pattern: str) -> re.Pattern[str]:
-    """The regular expression of a place; a bracket that is never closed stands for itself."""
-    regex, rest = "", pattern
-    while rest:
-        if rest.startswith("**."):
-            regex, rest = regex + r"(?:.*\.)?", rest[3:]  # '**.relu' includes a 'relu' at the top
-        elif rest.startswith("**"):
-            regex, rest = regex + ".*", rest[2:]
-        elif rest[0] in "*?":
-            regex, rest = regex + (r"[^.]*" if rest[0] == "*" else r"[^.]"), rest[1:]
-        elif brackets := re.match(r"\[(!?)([^]]+)]", rest):
-            negated, members = brackets.groups()
-            members = re.sub(r"([\\\[^&~|])", r"\\\1", members)
-            regex, rest = regex + (f"[^.{members}]" if negated else f"[{members}]"), rest[brackets.end() :]
-        else:
-            regex, rest = regex + re.escape(rest[0]), rest[1:]
-    try:
-        return re.compile(regex)
-    except re.error:  # a set such as [3-1]
-        return re.compile(re.escape(pattern))
-
-
 def _nothing_matches(pattern: str, paths: list[str]) -> PlaceError:
     nearest = difflib.get_close_matches(pattern, paths, n=3, cutoff=0.6)
     if nearest:
@@ -144,6 +150,15 @@ def _nothing_matches(pattern: str, paths: list[str]) -> PlaceError:
     return PlaceError(
         f"no module of the backbone matches {pattern!r}\n    {hint}", pattern=pattern, nearest=nearest
     )
+
+
+def _unfit_maps(
+    backbone: nn.Module, image_shape: Sequence[int], outputs: dict[str, list[Any]]
+) -> dict[str, str]:
+    """{path: why attention cannot follow it} for those of `outputs` where it cannot."""
+    reasons = {path: reason for path, seen in outputs.items() if (reason := _unfit(seen))}
+    shapes = {path: tuple(seen[0].shape) for path, seen in outputs.items() if path not in reasons}
+    return reasons | misplaced_channels(backbone, image_shape, shapes)
 
 
 def _unfit(outputs: list[Any]) -> str | None:
@@ -161,45 +176,6 @@ def _unfit(outputs: list[Any]) -> str | None:
     if 0 in output.shape:
         return f"its output is empty: {tuple(output.shape)}"
     return None
-
-
-def run_copy(
-    module: nn.Module, shape: Sequence[int], watch: Sequence[str] = ()
-) -> tuple[Any, dict[str, list[Any]]]:
-    """Run a copy of `module` once in eval mode on zeros: its output, and {path in `watch`: its outputs}.
-
-    On the meta device, which costs nothing; with real numbers only where an operator has no meta version or
-    the network looks at values. An error of the network itself is raised as it is.
-    """
-    try:
-        return _run(_meta_copy(module), shape, watch)
-    except RuntimeError:
-        if any(tensor.is_meta for tensor in module.parameters()):
-            raise
-        return _run(copy.deepcopy(module), shape, watch)
-
-
-def _run(module: nn.Module, shape: Sequence[int], watch: Sequence[str]) -> tuple[Any, dict[str, list[Any]]]:
-    outputs: dict[str, list[Any]] = {path: [] for path in watch}
-    for path, seen in outputs.items():
-        module.get_submodule(path).register_forward_hook(
-            lambda _module, _inputs, out, seen=seen: seen.append(out)
-        )
-    tensor = next(itertools.chain(module.parameters(), module.buffers()), torch.empty(0))
-    with torch.no_grad():
-        return module.eval()(torch.zeros(tuple(shape), device=tensor.device)), outputs
-
-
-def _meta_copy(module: nn.Module) -> nn.Module:
-    """A copy with shapes but no numbers; deepcopy's memo spares it the weights."""
-    memo: dict[int, Any] = {}
-    for parameter in module.parameters():
-        memo[id(parameter)] = nn.Parameter(
-            torch.empty_like(parameter, device="meta"), parameter.requires_grad
-        )
-    for buffer in module.buffers():
-        memo[id(buffer)] = torch.empty_like(buffer, device="meta")
-    return copy.deepcopy(module, memo)
 
 
 def hook_after(host: nn.Module, attention: nn.Module) -> None:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from ablate.errors import AblateError, did_you_mean
+
+_NOT_THE_USERS = ("ablate", "torch", "torchvision", "timm")
 
 
 class ModelError(AblateError):
@@ -41,23 +47,31 @@ def resolve(kind: str, name: str, known: Mapping[str, Callable[..., Any]]) -> Ca
         ) from error
     found = getattr(module, attribute, None)
     if not callable(found):
-        named = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        public = {key: value for key, value in vars(module).items() if not key.startswith("_")}
+        named = [key for key, value in public.items() if callable(value)]
+        own = [key for key in named if getattr(public[key], "__module__", None) == module_name]
         hint = did_you_mean(attribute, named)
         raise ModelError(
             f"{kind} {name!r}: {module_name!r} was imported, but has no class or function {attribute!r}"
-            + (f"\n    {hint}" if hint else "")
+            f"\n    it has: {', '.join(own) or 'none of its own'}" + (f"\n    {hint}" if hint else "")
         )
     return found
 
 
 def construct(
-    kind: str, name: str, factory: Callable[..., Any], given: Mapping[str, Any], args: Mapping[str, Any]
+    kind: str,
+    name: str,
+    factory: Callable[..., Any],
+    given: Mapping[str, Any],
+    args: Mapping[str, Any],
+    accepts: Sequence[str] | None = None,
 ) -> Any:
     """``factory(**given, **args)``; arguments that do not fit are a ModelError naming those that would.
 
-    given: what the house passes (channels, classes, ...). args: what the study says.
+    given: what the house passes (channels, classes, ...). args: what the study says. accepts: names of all
+    arguments, where the factory's own signature does not tell.
     """
-    allowed = accepted_arguments(factory)
+    allowed = accepted_arguments(factory) if accepts is None else tuple(accepts)
     choice = tuple(argument for argument in allowed if argument not in given)
     for key in args:
         if key in given or (choice and key not in choice and "**" not in allowed):
@@ -68,9 +82,11 @@ def construct(
             )
     try:
         return _call(factory, {**given, **args})
-    except (TypeError, ValueError) as error:
+    except AblateError:
+        raise
+    except Exception as error:  # a library's or a user's code runs here, and may fail in any way
         shown = ", ".join(f"{key}={value!r}" for key, value in args.items())
-        raise ModelError(f"{kind} {name}({shown}): {error}") from error
+        raise ModelError(f"{kind} {name}({shown}): {reason(name, error)}") from error
 
 
 def _call(factory: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
@@ -92,3 +108,29 @@ def accepted_arguments(factory: Callable[..., Any]) -> tuple[str, ...]:
     names = tuple(p.name for p in parameters if p.kind in keywords)
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
     return (*names, "**") if takes_any else names
+
+
+def reason(name: str, error: BaseException) -> str:
+    """What went wrong in words: the error's message, with its kind where that says more, and the line of the
+    user's own package that it came from, when `name` is an import path and a line of it was running.
+    """
+    plain = isinstance(error, RuntimeError | TypeError | ValueError) and str(error)
+    text = str(error) if plain else f"{type(error).__name__}: {error}".removesuffix(": ")
+    line = _users_line(name, error)
+    return f"{text}\n    raised in {line}" if line else text
+
+
+def _users_line(name: str, error: BaseException) -> str:
+    """``"nets/own.py:12"``: the innermost line that belongs to the package in front of the colon."""
+    top = name.partition(":")[0].partition(".")[0]
+    package = sys.modules.get(top) if ":" in name else None
+    if package is None or top in _NOT_THE_USERS:
+        return ""
+    folders = [Path(folder).resolve() for folder in getattr(package, "__path__", ())]
+    own_file = Path(package.__file__).resolve() if getattr(package, "__file__", None) else None
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        file = Path(frame.filename).resolve()
+        if file == own_file or any(file.is_relative_to(folder) for folder in folders):
+            near = file.is_relative_to(Path.cwd())
+            return f"{os.path.relpath(file) if near else file}:{frame.lineno}"
+    return ""

@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from ablate.models.attach import Place, find_places, hook_after, run_copy, unhook
+from ablate.models.attach import Place, find_places, hook_after, unhook
 from ablate.models.attention import build_attention, is_absent
 from ablate.models.backbones import build_backbone
-from ablate.models.construct import ModelError
+from ablate.models.construct import ModelError, reason
+from ablate.models.dry_run import run_copy
+from ablate.models.weights import load_attention, load_backbone, open_weights
 from ablate.record import AttachedModule
 
 
@@ -64,26 +67,41 @@ def build_network(
     image_shape: tuple[int, int, int],
     backbone_seed: int,
     attention_seed: int,
+    weights: Path | None = None,
+    other_classes: bool = False,
+    place: str = "after",
+    gate: str = "own",
 ) -> Network:
     """The network that a variant describes, on the CPU; under ``torch.device("meta")`` on the meta device.
 
     attention: (name, args, places) or None; one with every switch off is None. image_shape: (C, H, W). The
     same `backbone_seed` gives the same backbone bit for bit, whatever is attached; each attention module is
     drawn from `attention_seed` and its own path, so another position more or less changes none of them. The
-    global random state stays as it was. Raises ModelError, or PlaceError for a place.
+    global random state stays as it was. weights: a file that goes into the backbone before attention is
+    attached, as `load_weights` describes; on the meta device only its names and shapes are checked.
+    other_classes: its head is for others, and starts fresh. place: ``after`` the modules or ``before-add``,
+    see `find_places`. gate: see `ablate.models.gates`. Raises ModelError, WeightsError for the file, or
+    PlaceError for a place.
     """
     with _seeded(backbone_seed):
         bare = build_backbone(backbone, classes=classes, image_shape=image_shape, args=args)
         _settle(backbone, bare, image_shape)
         _check_output(backbone, bare, classes, image_shape)
+    for_backbone, for_attention = open_weights(weights, bare) if weights else ({}, {})
+    notes: tuple[str, ...] = ()
+    if weights:
+        notes = load_backbone(bare, for_backbone, weights, classes=classes, other_classes=other_classes)
     if attention is None or is_absent(attention[0], attention[1]):
-        return Network(bare)
-    name, attention_args, at = attention
+        network = Network(bare)
+    else:
+        name, attention_args, at = attention
 
-    def build(place: Place) -> nn.Module:
-        return build_attention(name, place.channels, attention_args)
+        def build(spot: Place) -> nn.Module:
+            return build_attention(name, spot.channels, attention_args, gate=gate, map_shape=spot.shape[1:])
 
-    return attach_attention(bare, at, build, image_shape=image_shape, seed=attention_seed)
+        network = attach_attention(bare, at, build, image_shape=image_shape, seed=attention_seed, place=place)
+    network.notes = (*notes, *load_attention(network.attention, for_attention), *network.notes)
+    return network
 
 
 def attach_attention(
@@ -93,22 +111,23 @@ def attach_attention(
     *,
     image_shape: Sequence[int],
     seed: int,
+    place: str = "after",
 ) -> Network:
-    """Any backbone with ``build(place)`` after each place that `at` names.
+    """Any backbone with ``build(place)`` at each place that `at` names: after the modules, or, with `place`
+    ``before-add``, on the branches of the residual blocks before their additions.
 
     Raises PlaceError, or ModelError for a module that does not keep the shape of its map.
     """
     placed = []
     with _seeded(seed):
-        places = find_places(backbone, at, image_shape)
-    for place in places:
-        host = backbone.get_submodule(place.path)
-        if hasattr(host, "_ablate_attention"):
-            raise ModelError(f"{place.path!r} already has attention attached; detach it first")
-        with _seeded(_path_seed(seed, place.path)):
-            module = build(place)
-            _check_shape_kept(module, place)
-        placed.append((place, module))
+        found = find_places(backbone, at, image_shape, place)
+    for spot in found:
+        if hasattr(backbone.get_submodule(spot.path), "_ablate_attention"):
+            raise ModelError(f"{spot.path!r} already has attention attached; detach it first")
+        with _seeded(_path_seed(seed, spot.path)):
+            module = build(spot)
+            _check_shape_kept(module, spot)
+        placed.append((spot, module))
     return Network(backbone, placed)
 
 
@@ -141,19 +160,25 @@ def _check_output(name: str, backbone: nn.Module, classes: int, image_shape: tup
     """Raises ModelError unless two images give (2, classes)."""
     with _refused_image(name, image_shape):
         output, _ = run_copy(backbone, (2, *image_shape))
-    shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-    if shape != (2, classes):
-        given = f"{shape} for 2 images of {_size(image_shape)}"
-        raise ModelError(f"backbone {name!r} gives {given}; expected (2, {classes}) logits")
+    given = tuple(output.shape) if isinstance(output, Tensor) else f"a {type(output).__name__}"
+    if given == (2, classes):
+        return
+    hint = (
+        "" if isinstance(output, Tensor) else "\n    wrap it in a function of your own that keeps the logits"
+    )
+    raise ModelError(
+        f"backbone {name!r} gives {given} for 2 images of {_size(image_shape)};"
+        f" expected (2, {classes}) logits{hint}"
+    )
 
 
 @contextmanager
 def _refused_image(name: str, image_shape: tuple[int, int, int]) -> Iterator[None]:
     try:
         yield
-    except (RuntimeError, TypeError, ValueError) as error:
+    except Exception as error:  # a library's or a user's code runs here, and may fail in any way
         raise ModelError(
-            f"backbone {name!r} cannot take an image of {_size(image_shape)}: {error}"
+            f"backbone {name!r} cannot take an image of {_size(image_shape)}: {reason(name, error)}"
         ) from error
 
 
@@ -165,8 +190,10 @@ def _check_shape_kept(module: nn.Module, place: Place) -> None:
     shape = (2, *place.shape)
     try:
         output, _ = run_copy(module, shape)
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise ModelError(f"attention at {place.path!r} cannot take a map of {shape}: {error}") from error
+    except Exception as error:  # a library's or a user's forward runs here, and may fail in any way
+        package = type(module).__module__.partition(".")[0]
+        why = reason("" if package in ("ablate", "torch", "timm") else f"{package}:", error)
+        raise ModelError(f"attention at {place.path!r} cannot take a map of {shape}: {why}") from error
     if not isinstance(output, Tensor) or tuple(output.shape) != shape:
         given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise ModelError(

@@ -1,8 +1,8 @@
 """Plan and records become the rows of a report. Nothing is rendered here.
 
 Families, each corrected on its own: the effects of a design (those within its first factor apart, and each
-view of it), each sweep's levels against the sweep's start, each sweep's levels against the baseline, and all
-other variants against the baseline.
+view of it), each sweep's levels against the sweep's start, each sweep's levels against the baseline, variants
+against their controls, the controls against the baseline, and all other variants against the baseline.
 """
 
 from __future__ import annotations
@@ -14,24 +14,23 @@ from typing import Any
 
 from ablate.errors import StoreError
 from ablate.record import CostRecord, Environment, PlannedVariant, StudyPlan, TrialRecord
-from ablate.report.effects import design_effects
-from ablate.report.predictions import Predictions, difference_on_new_images, identical, read_predictions
-from ablate.report.rows import Against, ClaimRow, Figure, Report, SweepLevel, SweepRows, TrialRow, VariantRow
-from ablate.stats import Comparison, Judgement, Procedure, compare, explain, learning_limit, paired, summarise
-from ablate.store import Store
-
-# What may change a result without being a setting; a comparison that mixes any of them is marked.
-COMPARED_ENVIRONMENT = (
-    "device",
-    "device_name",
-    "threads",
-    "deterministic",
-    "torch",
-    "torchvision",
-    "numpy",
-    "cuda",
-    "cudnn",
+from ablate.report.comparisons import Comparisons
+from ablate.report.controls import FAMILY, control_rows, sides
+from ablate.report.effects import design_effects, without_dunnett
+from ablate.report.predictions import Predictions, read_predictions
+from ablate.report.pretraining import pretraining_rows
+from ablate.report.rows import (
+    Against,
+    ClaimRow,
+    Figure,
+    Report,
+    SweepLevel,
+    SweepRows,
+    TrialRow,
+    VariantRow,
 )
+from ablate.stats import Procedure, learning_limit, summarise
+from ablate.store import Store
 
 
 def build_report(store: Store, study_name: str) -> Report:
@@ -45,10 +44,12 @@ def build_report(store: Store, study_name: str) -> Report:
     procedure, per_seed = read_procedure(plan)
     trials = _Trials(store, plan)
     rows = {variant.name: _variant_row(store, variant, trials, procedure) for variant in plan.variants}
-    comparisons = _Comparisons(trials, rows, procedure)
+    predictions = {name: trials.predictions(row) for name, row in rows.items()}
+    comparisons = Comparisons(predictions, trials.records, procedure)
     _compare_with_baseline(plan, rows, comparisons)
     sweeps = tuple(_sweep(plan, position, rows, comparisons) for position in range(len(plan.sweeps)))
     effects = tuple(row for design in plan.designs for row in design_effects(design, rows, procedure))
+    judged = comparisons.pairs(FAMILY, sides(plan.controls, rows), without_dunnett(procedure))
     variants = tuple(rows.values())
     return Report(
         study=plan.study,
@@ -67,6 +68,9 @@ def build_report(store: Store, study_name: str) -> Report:
         environments=trials.environments(),
         planned_at=plan.planned,
         figures=_figures(variants, sweeps, any(not row.missing for row in effects), trials.have_curves()),
+        controls=control_rows(plan.controls, rows, judged),
+        twins=comparisons.twins(variants),
+        pretraining=pretraining_rows(store, plan, procedure),
     )
 
 
@@ -186,64 +190,12 @@ def _measured(costs: Sequence[CostRecord], figure: Callable[[CostRecord], Any]) 
     return next((value for cost in costs if (value := figure(cost)) is not None), None)
 
 
-class _Comparisons:
-    """Compares rows, a family at a time."""
+def _compare_with_baseline(plan: StudyPlan, rows: dict[str, VariantRow], comparisons: Comparisons) -> None:
+    """Levels are corrected with their sweep (the first, where several hold one), all others together.
 
-    def __init__(self, trials: _Trials, rows: Mapping[str, VariantRow], procedure: Procedure) -> None:
-        self._predictions = {name: trials.predictions(row) for name, row in rows.items()}
-        self._records = trials.records
-        self._procedure = procedure
-
-    def family(self, name: str, of: Sequence[VariantRow], against: VariantRow) -> list[Against]:
-        """Every row of a family compared with one other."""
-        comparisons = [self._comparison(row, against) for row in of]
-        judgements = compare(comparisons, self._procedure) if comparisons else []
-        return [
-            self._against(name, row, against, judgement)
-            for row, judgement in zip(of, judgements, strict=True)
-        ]
-
-    def _comparison(self, of: VariantRow, against: VariantRow) -> Comparison:
-        first, second = of.scores, against.scores
-        shared = sorted(first.keys() & second.keys())
-        same = all(first[seed] == second[seed] for seed in shared)
-        return Comparison(
-            first,
-            second,
-            same and identical(self._predictions[of.name], self._predictions[against.name], shared),
-        )
-
-    def _against(self, family: str, of: VariantRow, against: VariantRow, judgement: Judgement) -> Against:
-        new_images = difference_on_new_images(
-            self._predictions[of.name], self._predictions[against.name], (of.n, against.n)
-        )
-        return Against(
-            variant=against.name,
-            judgement=judgement,
-            reason=explain(judgement, self._procedure),
-            family=family,
-            paired=paired(of.scores, against.scores),
-            new_images=new_images,
-        )
-
-    def mixed(self, rows: Sequence[VariantRow]) -> tuple[str, ...]:
-        """Fields of the environment in which the finished trials of these rows differ."""
-        environments = [self._records[trial.id].environment for row in rows for trial in row.done]
-        return tuple(
-            field
-            for field in COMPARED_ENVIRONMENT
-            if len({_comparable(environment, field) for environment in environments}) > 1
-        )
-
-
-def _comparable(environment: Environment, field: str) -> Any:
-    value = getattr(environment, field)
-    return value.split(":")[0] if field == "device" else value  # cuda:0 and cuda:1 are one kind of device
-
-
-def _compare_with_baseline(plan: StudyPlan, rows: dict[str, VariantRow], comparisons: _Comparisons) -> None:
-    """Levels are corrected with their sweep (the first, where several hold one), all others together."""
-    family_of = dict.fromkeys(rows, "variants")
+    But for controls, which are there to be compared with: more of them must not cost the variants power.
+    """
+    family_of = {name: "controls" if row.origin == "control" else "variants" for name, row in rows.items()}
     for position in reversed(range(len(plan.sweeps))):
         for _, name in plan.sweeps[position].levels:
             if name in rows and rows[name].origin == "sweep":
@@ -265,7 +217,7 @@ def _sweep_name(plan: StudyPlan, position: int) -> str:
 
 
 def _sweep(
-    plan: StudyPlan, position: int, rows: Mapping[str, VariantRow], comparisons: _Comparisons
+    plan: StudyPlan, position: int, rows: Mapping[str, VariantRow], comparisons: Comparisons
 ) -> SweepRows:
     sweep = plan.sweeps[position]
     name = _sweep_name(plan, position)

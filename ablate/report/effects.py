@@ -33,7 +33,7 @@ def _factorial(
     scores = {cell: row.scores for cell, row in cells.items()}
     whole = cells.get(frozenset(design.factors))
     found = effects(scores, design.factors, within=within, by_pairs=procedure.test == "paired")
-    judgements = judge([effect.evidence for effect in found], _without_dunnett(procedure))
+    judgements = judge([effect.evidence for effect in found], without_dunnett(procedure))
     inside = f" with {'+'.join(sorted(within))} on" if within else ""
     return [
         EffectRow(
@@ -63,7 +63,7 @@ def _view(design: PlannedDesign, cells: Cells, start: VariantRow, procedure: Pro
     parts = [(factor, cell) for factor, cell in parts if cell in cells]
     sides = [(cells[cell], reference) if adding else (reference, cells[cell]) for _, cell in parts]
     pairs = [Comparison(of.scores, against.scores) for of, against in sides]
-    judgements = compare(pairs, _without_dunnett(procedure)) if pairs else []
+    judgements = compare(pairs, without_dunnett(procedure)) if pairs else []
     return [
         EffectRow(
             design=f"{design.kind} from {design.start}",
@@ -83,7 +83,7 @@ def _view(design: PlannedDesign, cells: Cells, start: VariantRow, procedure: Pro
     ]
 
 
-def _without_dunnett(procedure: Procedure) -> Procedure:
+def without_dunnett(procedure: Procedure) -> Procedure:
     """Dunnett's test knows many variants against one control only: Welch and Holm stand in."""
     return replace(procedure, test="welch") if procedure.test == "dunnett" else procedure
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ablate.report import numbers
-from ablate.report.rows import EffectRow, Report, VariantRow
+from ablate.report.controls import answer
+from ablate.report.rows import EffectRow, Report, TwinRow, VariantRow
 from ablate.stats import Judgement
 
 # The order in which verdicts are told.
@@ -34,6 +35,8 @@ def headline(report: Report) -> tuple[str, ...]:
     main = [row for row in report.effects if row.kind == "main" and not row.within]
     main = [row for row in main if row.design == main[0].design]
     sentences = _of_effects(report, main) if main else _of_variants(report)
+    sentences += [answer(report, row) for row in report.controls]
+    sentences += [twin_sentence(row) for row in report.twins]
     if done < planned:
         failed = sum(row.failed for row in report.variants)
         sentences.append(
@@ -141,7 +144,9 @@ def _whole(report: Report, main: Sequence[EffectRow]) -> list[str]:
 
 
 def _of_variants(report: Report) -> list[str]:
-    rows = [row for row in report.variants if row.against is not None and row.origin != "sweep"]
+    # Levels have a section of their own, controls a sentence.
+    apart = ("sweep", "control")
+    rows = [row for row in report.variants if row.against is not None and row.origin not in apart]
     rows = rows or [row for row in report.variants if row.against is not None]
     opening = f"Against {report.baseline}, test accuracy in points{_corrected(report)}:"
     told = [opening]
@@ -164,6 +169,13 @@ def _verdict(row: VariantRow, report: Report) -> str:
     )
     figure = _inside(judgement) if judgement.verdict == "equivalent" else estimate(judgement)
     return f"{judgement.verdict}, {figure}{more}"
+
+
+def twin_sentence(row: TwinRow) -> str:
+    """For two variants that turned out to be one."""
+    seeds = f"every shared seed ({len(row.seeds)})"
+    idle = f": {', '.join(row.settings)} had no effect" if row.settings else ""
+    return f"{row.twin_of} and {row.variant} gave identical predictions on {seeds}{idle}."
 
 
 def estimate(judgement: Judgement) -> str:

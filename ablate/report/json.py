@@ -6,6 +6,7 @@ import json
 import math
 from typing import Any
 
+from ablate.report import controls, missing, pretraining
 from ablate.report.headline import headline
 from ablate.report.rows import Against, EffectRow, Report, SweepRows, TrialRow, VariantRow
 from ablate.stats import Estimate, Judgement
@@ -37,6 +38,19 @@ def document(report: Report) -> dict[str, Any]:
         ],
         "effects": [_effect(row) for row in report.effects],
         "sweeps": [_sweep(sweep) for sweep in report.sweeps],
+        "controls": [
+            {
+                **controls.document(row, report),
+                **_against(row.against),
+                "verdict": row.against.judgement.verdict,
+            }
+            for row in report.controls
+        ],
+        "identical": [
+            {"variants": [row.twin_of, row.variant], "seeds": list(row.seeds), "settings": list(row.settings)}
+            for row in report.twins
+        ],
+        "pretraining": [pretraining.document(row) for row in report.pretraining],
         "incomplete": [_incomplete(row) for row in report.incomplete],
         "data": dict(report.data),
         "recipe": dict(report.recipe),
@@ -192,16 +206,7 @@ def _incomplete(row: VariantRow) -> dict[str, Any]:
         "planned": row.planned,
         "failed": row.failed,
         "missing_seeds": [trial.seed for trial in row.trials if trial.status != "done"],
-        "failures": [
-            {
-                "seed": trial.seed,
-                "trial": trial.id,
-                "kind": trial.failure.kind,
-                "message": trial.failure.message,
-            }
-            for trial in row.trials
-            if trial.failure is not None
-        ],
+        "failures": [missing.document(trial) for trial in row.trials if trial.failure is not None],
     }
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from ablate.report import numbers
-from ablate.report.headline import estimate, headline
+from ablate.report import controls, missing, numbers, pretraining
+from ablate.report.headline import estimate, headline, twin_sentence
 from ablate.report.method import measured_lines, method_lines
 from ablate.report.rows import Against, EffectRow, Report, SweepRows, VariantRow
 from ablate.stats import Judgement
@@ -18,11 +18,13 @@ def render_markdown(report: Report) -> str:
     sections = [
         _opening(report),
         _results(report),
+        _controls(report),
         _comparisons(report),
         _effects(report),
         *(_sweep(report, sweep) for sweep in report.sweeps),
         _costs_in_figures(report),
         _secondary(report),
+        _pretraining(report),
         _incomplete(report),
         _claims(report),
         _method(report),
@@ -91,7 +93,17 @@ def _results(report: Report) -> str:
     warnings = [f"{row.name}: {'; '.join(row.warnings)}" for row in report.variants if row.warnings]
     if warnings:
         notes.append(f"Warnings: {'. '.join(warnings)}.")
+    notes += [twin_sentence(row) for row in report.twins]
     return _section("Results", _table(header, rows), *map(text, notes), _figure(report, "accuracy"))
+
+
+def _controls(report: Report) -> str:
+    if not report.controls:
+        return ""
+    answers = [f"- {text(controls.answer(report, row))}" for row in report.controls]
+    table = _table(*controls.table(report))
+    notes = [text(note) for note in controls.notes(report)]
+    return _section(controls.title(report), "\n".join(answers), table, *notes)
 
 
 def _name(row: VariantRow) -> str:
@@ -311,26 +323,19 @@ def _paired(against: Against | None) -> str:
     return f"{numbers.signed(against.paired.value)} {numbers.interval(*interval)}"
 
 
+def _pretraining(report: Report) -> str:
+    if not report.pretraining:
+        return ""
+    return _section("Pretraining", _table(*pretraining.table(report.pretraining)), text(pretraining.NOTE))
+
+
 def _incomplete(report: Report) -> str:
     if not report.incomplete:
         return ""
-    rows = []
-    for row in report.incomplete:
-        missing = [str(trial.seed) for trial in row.trials if trial.status == "pending"]
-        failures = [
-            f"seed {trial.seed}: {trial.failure.kind}: {trial.failure.message}"
-            for trial in row.trials
-            if trial.failure
-        ]
-        rows.append(
-            [
-                row.name,
-                f"{row.n}/{row.planned}",
-                ", ".join(missing) or numbers.NONE,
-                "; ".join(failures) or "–",
-            ]
-        )
-    return _section("Incomplete and failed", _table(["Variant", "n", "Seeds to run", "Failed"], rows))
+    header, rows = missing.failures_table(report)
+    each = _table(header, rows) if rows else ""
+    note = "A run says at its end what to do about each; `ablate logs TRIAL` prints a log." if rows else ""
+    return _section("Incomplete and failed", _table(*missing.incomplete_table(report)), each, note)
 
 
 def _claims(report: Report) -> str:
@@ -357,7 +362,8 @@ def _figure(report: Report, name: str) -> str:
 
 def _table(header: Row, rows: Sequence[Row]) -> str:
     """Text to the left, figures to the right."""
-    left = {"Variant", "Verdict", "Effect", "Claim", "It says", "Failed", "Seeds to run"}
+    left = {"Variant", "Verdict", "Effect", "Claim", "It says", "Failed"}
+    left.update(missing.INCOMPLETE_HEADER[2:], missing.FAILURES_HEADER[2:])
     rule = [":--" if name in left or position == 0 else "--:" for position, name in enumerate(header)]
     lines = [[text(cell) for cell in row] for row in (header, *rows)]
     lines.insert(1, rule)

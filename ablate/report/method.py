@@ -84,7 +84,7 @@ def _recipe(train: Mapping[str, Any]) -> str:
         return ""
     optimizer, schedule = train.get("optimizer") or {}, train.get("schedule") or {}
     parts = [
-        f"{train.get('epochs')} epoch{'' if train.get('epochs') == 1 else 's'}",
+        _length(train),
         f"batches of {train.get('batch_size')}",
         f"{optimizer.get('name')} at {optimizer.get('lr')}, weight decay {optimizer.get('weight_decay', 0)}",
         _named("schedule", schedule),
@@ -93,10 +93,26 @@ def _recipe(train: Mapping[str, Any]) -> str:
             for key in ("label_smoothing", "clip_norm")
             if train.get(key)
         ),
-        *(f"{len(train['stages'])} stages" for _ in range(1) if train.get("stages")),
+        *(f"learning rates {_rates(train['lr'])}" for _ in range(1) if train.get("lr")),
+        *(f"each step in {train['accumulate']} parts" for _ in range(1) if train.get("accumulate", 1) > 1),
         f"precision {train.get('precision')}",
     ]
     return f"Recipe (a variant may differ where its settings say so): {', '.join(parts)}."
+
+
+def _length(train: Mapping[str, Any]) -> str:
+    """How long training lasts: stages, or steps, or epochs."""
+    if stages := train.get("stages"):
+        epochs = ", ".join(str(stage["epochs"]) for stage in stages)
+        return f"{len(stages)} stages of {epochs} epochs"
+    if train.get("steps"):
+        return f"{train['steps']:,} optimiser steps"
+    return f"{train.get('epochs')} epoch{'' if train.get('epochs') == 1 else 's'}"
+
+
+def _rates(rates: Any) -> str:
+    pairs = rates.items() if isinstance(rates, Mapping) else rates  # a plan holds them in order, as pairs
+    return ", ".join(f"{glob} {rate:g}" for glob, rate in pairs)
 
 
 def _named(what: str, settings: Mapping[str, Any]) -> str:
@@ -135,6 +151,7 @@ def _families(report: Report) -> str:
         [
             *(row.family for row in report.effects),
             *(level.against.family for sweep in report.sweeps for level in sweep.levels if level.against),
+            *(row.against.family for row in report.controls),
             *(f"{row.against.family} against {report.baseline}" for row in report.variants if row.against),
         ]
     )

@@ -152,6 +152,53 @@ class SweepRows:
 
 
 @dataclass(frozen=True, slots=True)
+class ControlRow:
+    """A variant beside the baseline given its budget. against: `of` compared with `control`.
+
+    match: params | macs, what budget (of the variant) and achieved (by the control) count. argument, value:
+    of the backbone; value is None where the baseline is its own control.
+    """
+
+    match: str
+    argument: str
+    value: float | None
+    budget: int
+    achieved: int
+    of: VariantRow
+    control: VariantRow
+    against: Against
+
+
+@dataclass(frozen=True, slots=True)
+class TwinRow:
+    """A variant that predicted as an earlier one did on every shared seed. settings: dotted, that differ."""
+
+    variant: str
+    twin_of: str
+    seeds: tuple[int, ...]
+    settings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainingRow:
+    """A network that was trained before the variants. accuracy: of its own classes, over the finished seeds.
+
+    classes, epochs: None before the first seed is finished. failures: a sentence each.
+    """
+
+    name: str
+    planned: int
+    accuracy: Summary | None
+    classes: int | None
+    epochs: int | None
+    failures: tuple[str, ...]
+
+    @property
+    def n(self) -> int:
+        return self.accuracy.n if self.accuracy else 0
+
+
+@dataclass(frozen=True, slots=True)
 class ClaimRow:
     """A claim of the study. This version records claims and does not judge them."""
 
@@ -189,6 +236,9 @@ class Report:
     environments: tuple[tuple[Environment, int], ...]
     planned_at: str
     figures: tuple[Figure, ...]
+    controls: tuple[ControlRow, ...] = ()
+    twins: tuple[TwinRow, ...] = ()
+    pretraining: tuple[PretrainingRow, ...] = ()
 
     @property
     def baseline_row(self) -> VariantRow:

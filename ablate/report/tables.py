@@ -27,6 +27,11 @@ def sweep_table(report: Report, position: int) -> pd.DataFrame:
     return _table([_flat(row) for row in document(report)["sweeps"][position]["levels"]])
 
 
+def controls_table(report: Report) -> pd.DataFrame:
+    """One row a control: the baseline, the control, and the variant minus its control."""
+    return _table([_flat(row) for row in document(report)["controls"]])
+
+
 def trials_table(report: Report) -> pd.DataFrame:
     """One row a planned trial."""
     return _table(document(report)["trials"])
@@ -37,6 +42,8 @@ def tables(report: Report) -> dict[str, pd.DataFrame]:
     found = {"variants": variants_table(report), "trials": trials_table(report)}
     if report.effects:
         found["effects"] = effects_table(report)
+    if report.controls:
+        found["controls"] = controls_table(report)
     for position, sweep in enumerate(report.sweeps):
         found[sweep.file_name] = sweep_table(report, position)
     return found

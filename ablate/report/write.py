@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ablate.errors import AblateError, StoreError
+from ablate.errors import AblateError
 from ablate.record import Look
 from ablate.report.build import build_report
 from ablate.report.json import render_json
 from ablate.report.markdown import render_markdown
 from ablate.report.rows import Report
-from ablate.store import Store
+from ablate.store import Store, explained, write_bytes
 
 # Keys of the JSON and columns of the CSV files that differ between two equal runs. In the markdown such
 # figures stand on lines of their own, which start with `MEASURED_PREFIX`.
@@ -74,15 +72,10 @@ def _replace_files(folder: Path, files: Mapping[str, bytes], kinds: tuple[str, .
         _write(folder / name, content)
     for path in folder.glob("*"):
         if path.suffix in kinds and path.name not in files:
-            path.unlink()
+            with explained("remove", path):
+                path.unlink(missing_ok=True)  # a run beside this one writes the same report
 
 
 def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+    # It can be drawn again from the records: not worth waiting for the disk.
+    write_bytes(path, content, durable=False)

@@ -9,7 +9,7 @@ from typing import Any
 from ablate.errors import AblateError
 from ablate.record import AttachedModule
 from ablate.runner.plan import Plan
-from ablate.variants import Variant, canonical
+from ablate.variants import Variant, complete
 
 # A validation or test image goes forward only, a training image forward and twice as much backward.
 _FORWARD_SHARE = 1 / 3
@@ -25,6 +25,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "failed": sum(trial.state == "failed" for trial in plan.distinct),
         "device": plan.device,
         "variants": [_variant_json(plan, variant) for variant in plan.variants],
+        "pretraining": [_variant_json(plan, variant) for variant in plan.pretraining],
         "warnings": list(plan.warnings),
         "again": [
             {"variant": trial.variant.name, "seed": trial.job.seed, "changes": list(trial.changes)}
@@ -41,7 +42,7 @@ def _variant_json(plan: Plan, variant: Variant) -> dict[str, Any]:
         "aliases": list(variant.aliases),
         "id": variant.id,
         "seeds": list(planned.trials),
-        "settings": canonical(variant.settings),
+        "settings": complete(variant.settings),
         "changed": variant.changed or {},
         "param_count": inspection.param_count,
         "macs": inspection.macs,
@@ -53,7 +54,7 @@ def _variant_json(plan: Plan, variant: Variant) -> dict[str, Any]:
 
 def plan_text(plan: Plan, *, estimate: bool = False) -> str:
     """The plan as a page of text. estimate: measure a step of each variant that is to be trained."""
-    parts = [_heading(plan), _table(plan), *_stale(plan)]
+    parts = [_heading(plan), _table(plan), *_pretraining(plan), *_stale(plan)]
     notes = [f"{name}: {note}" for name, found in plan.inspections.items() for note in found.notes]
     parts += [f"note: {note}" for note in (*plan.warnings, *notes)]
     if estimate and plan.wanted:
@@ -77,12 +78,30 @@ def _heading(plan: Plan) -> str:
     failed = f", {states['failed']} failed" if states["failed"] else ""
     title = f"{plan.study.name}: {plan.study.title}\n" if plan.study.title else f"{plan.study.name}\n"
     data = plan.record.data
+    own = len({trial.job.trial_id for trial in plan.trials if trial.variant.origin != "pretraining"})
+    before = len(plan.distinct) - own
+    first = f", after {before} of pretraining" if before else ""
     return (
         f"{title}{data['source']}: {data['train_count']:,} images to train, {data['validation_count']:,} to "
         f"validate, {data['test_count']:,} to test\n"
-        f"{len(plan.variants)} variants × {len(plan.record.seeds)} seeds = {len(plan.distinct)} trials: "
+        f"{len(plan.variants)} variants × {len(plan.record.seeds)} seeds = {own} trials{first}: "
         f"{states['done']} done{failed}, {len(plan.wanted)} to train\n"
     )
+
+
+def _pretraining(plan: Plan) -> list[str]:
+    """A line each: what is trained before the variants, and how far that is."""
+    lines = []
+    for variant in plan.pretraining:
+        mine = [trial for trial in plan.trials if trial.variant is variant]
+        images = plan.images[variant.name]
+        done = sum(trial.state == "done" for trial in mine)
+        wanted = sum(trial.wanted for trial in mine)
+        lines.append(
+            f"trained first: {variant.name}, {len(images.classes)} classes of {images.source}: "
+            f"{done}/{len(mine)} seeds done, {wanted} to train"
+        )
+    return lines
 
 
 def _table(plan: Plan) -> str:
@@ -100,7 +119,8 @@ def _table(plan: Plan) -> str:
                 _delta(found.macs, base.macs),
                 f"{sum(trial.state == 'done' for trial in mine)}/{len(mine)}",
                 _places(found.attached),
-                ", ".join(f"{key}={_value(value)}" for key, value in (variant.changed or {}).items()) or "-",
+                ", ".join(f"{key}={_setting(key, value)}" for key, value in (variant.changed or {}).items())
+                or "-",
             )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
@@ -120,6 +140,15 @@ def _delta(count: int, base: int) -> str:
 
 def _places(attached: tuple[AttachedModule, ...]) -> str:
     return " ".join(f"{module.path}({module.channels})" for module in attached) or "none"
+
+
+def _setting(key: str, value: Any) -> str:
+    """A changed setting in few words."""
+    if key == "train.lr" and value:
+        return f"{{{', '.join(f'{glob}: {rate:g}' for glob, rate in value)}}}"
+    if key == "train.stages" and value:
+        return f"{len(value)} stages of {', '.join(str(stage['epochs']) for stage in value)} epochs"
+    return _value(value)
 
 
 def _value(value: Any) -> str:
@@ -174,8 +203,10 @@ def _steps(plan: Plan, variant: Variant) -> float:
     settings, images = variant.settings, plan.images[variant.name]
     used = len(images.train) * settings.data.fraction
     batch = settings.train.batch_size
-    epochs = sum(stage.epochs for stage in settings.train.stages) or settings.train.epochs
     train = math.ceil(used * (1 - settings.data.validation) / batch)
+    epochs = sum(stage.epochs for stage in settings.train.stages) or settings.train.epochs
+    if settings.train.steps is not None and not settings.train.stages:
+        epochs = settings.train.steps / train
     validation = used * settings.data.validation / batch
     return epochs * (train + _FORWARD_SHARE * validation) + 2 * _FORWARD_SHARE * len(images.test) / batch
 

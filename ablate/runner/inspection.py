@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ablate.controls import Controlled, budget_controls, find_no_ops
 from ablate.errors import AblateError, Problem, Problems
-from ablate.spec import Study
-from ablate.variants import Variant, canonical
+from ablate.spec import Settings, Study
+from ablate.spec.study import VariantSpec
+from ablate.variants import Expansion, Variant, canonical, variant_id
 
 if TYPE_CHECKING:
     from ablate.data import Images
@@ -37,7 +40,6 @@ def inspect_all(
     study: Study, variants: Sequence[Variant], images: dict[str, Images], problems: Problems
 ) -> dict[str, Inspection]:
     """Build every variant on the meta device; faults of all of them go to `problems`."""
-    from ablate.models import PlaceError
     from ablate.trial import inspect_variant
 
     found: dict[str, Inspection] = {}
@@ -45,17 +47,17 @@ def inspect_all(
     by_model: dict[str, Inspection | tuple[_Fault, ...]] = {}
     for variant in variants:
         shape, classes = images[variant.name].shape, len(images[variant.name].classes)
-        key = json.dumps([canonical(variant.settings)["model"], shape, classes], sort_keys=True)
+        plain = canonical(variant.settings)
+        key = json.dumps([plain["model"], plain["train"], shape, classes], sort_keys=True)
         if key not in by_model:
             try:
                 by_model[key] = inspect_variant(variant.settings, shape, classes)
             except AblateError as error:
-                parts = getattr(error, "faults", (error,))
-                by_model[key] = tuple(_Fault(str(part), isinstance(part, PlaceError)) for part in parts)
+                by_model[key] = tuple(map(_fault, getattr(error, "faults", (error,))))
             # Torch says only at run time that shapes do not fit, and a user's own module may raise anything.
             except Exception as error:
                 message = f"the network cannot be built: {type(error).__name__}: {error}"
-                by_model[key] = (_Fault(message, of_place=False),)
+                by_model[key] = (_Fault(message),)
         outcome = by_model[key]
         if isinstance(outcome, tuple):
             for fault in outcome:
@@ -68,32 +70,80 @@ def inspect_all(
 
 @dataclass(frozen=True, slots=True)
 class _Fault:
+    """setting: dotted, where the study says what is at fault; empty when no setting is."""
+
     message: str
-    of_place: bool
+    setting: str = ""
+    allowed: tuple[str, ...] = ()
+    hint: str = ""
+
+
+def _fault(part: AblateError | Problem) -> _Fault:
+    from ablate.models import PlaceError
+
+    if isinstance(part, Problem):
+        return _Fault(f"{part.field}: {part.message}", part.field, part.allowed, part.hint)
+    return _Fault(str(part), "model.attention.at" if isinstance(part, PlaceError) else "")
 
 
 def _problem(study: Study, fault: _Fault, variants: Sequence[Variant]) -> Problem:
     """One fault of one or many variants, with the line of the first."""
     first = variants[0]
-    where = line_of(study, first, "model.attention.at") if fault.of_place else first.where
-    if first.name == DEFAULTS:
-        return Problem(fault.message, where, DEFAULTS)
+    where = line_of(study, first, fault.setting) if fault.setting else first.where
     names = ", ".join(variant.name for variant in variants[:3])
     more = f" and {len(variants) - 3} more" if len(variants) > 3 else ""
-    return Problem(fault.message, where, f"variant{'s' if len(variants) > 1 else ''} {names}{more}")
+    who = f"variant{'s' if len(variants) > 1 else ''} {names}{more}" if first.name != DEFAULTS else DEFAULTS
+    return Problem(fault.message, where, who, fault.allowed, fault.hint)
+
+
+def add_controls(
+    study: Study, expansion: Expansion, inspections: dict[str, Inspection], images: dict[str, Images]
+) -> Controlled:
+    """The study with its budget controls; their inspections and images join those of the variants.
+
+    Raises StudyError for a control that cannot be had.
+    """
+    from ablate.trial import inspect_variant
+
+    names = {variant.id: variant.name for variant in expansion.variants}
+    shown = images[study.baseline]
+
+    def inspect(settings: Settings) -> Inspection:
+        known = names.get(variant_id(settings))
+        return inspections[known] if known else inspect_variant(settings, shown.shape, len(shown.classes))
+
+    found = budget_controls(study, expansion, inspect)
+    inspections.update(found.inspections)
+    images.update(dict.fromkeys(found.inspections, shown))
+    return found
+
+
+def no_ops(
+    variants: Sequence[Variant], inspections: dict[str, Inspection], images: dict[str, Images]
+) -> tuple[str, ...]:
+    """A sentence for every variant that differs from another in the file alone."""
+    from ablate.trial import build_for
+
+    return tuple(map(str, find_no_ops(variants, inspections, images, build_for)))
 
 
 def line_of(study: Study, variant: Variant, setting: str) -> str:
-    """Where the file says what this variant's dotted setting is."""
-    parts = setting.split(".")
-    keys = [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
+    """Where the file says what this variant's setting is, given as ``"train.stages[1].lr"``."""
+    parts: tuple[str | int, ...] = tuple(
+        int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]]+", setting)
+    )
+    plain = [str(part) for part in parts]
+    named: dict[str, tuple[str, VariantSpec]] = {
+        **{name: ("pretraining", spec) for name, spec in study.pretraining.items()},
+        **{name: ("variants", spec) for name, spec in study.variants.items()},
+    }
     name: str | None = variant.name
-    if name not in study.variants:
+    if name not in named:
         return variant.where
     while name is not None:
-        spec = study.variants[name]
-        for key in keys:
-            if key in spec.settings:
-                return study.where("variants", name, key)
+        section, spec = named[name]
+        for length in range(len(plain), 0, -1):
+            if (key := ".".join(plain[:length])) in spec.settings:
+                return study.where(section, name, key, *parts[length:])
         name = spec.extends
     return study.where("defaults", *parts)

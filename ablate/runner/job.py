@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from ablate.errors import StoreError
-from ablate.execute import ExecutionFailure, describe_error
+from ablate.errors import AblateError, StoreError
+from ablate.execute import ExecutionFailure, describe_error, replace_worker
 from ablate.record import Environment, TrialRecord
+from ablate.runner.again import recover, start_afresh, take_over
 from ablate.spec import Settings
-from ablate.store import Store, TrialPaths
+from ablate.spec.names import pretraining_of
+from ablate.store import Holder, Lock, LockLost, Store, TrialPaths
+from ablate.variants import weights_sha256
 
 OUTPUT_LIMIT_BYTES = 64 * 1024  # of what a trial printed, its end
 
@@ -26,6 +31,10 @@ class Job:
 
     device: as the worker sees it. capture: what the process prints goes into the trial's log; for processes
     of their own only, since it moves the standard output of the whole process.
+    weights: the file that the backbone starts from. after: the id of the trial that leaves it; None for a
+    file that was there when the study was planned. other_classes: that trial is trained on other ones.
+    again: there is a record already, which stays, with all its files, until this training has ended well.
+    replaces: `mark_of` the record that was there when the study was planned.
     """
 
     settings: Settings
@@ -37,54 +46,175 @@ class Job:
     device: str
     environment: Environment
     capture: bool = False
+    weights: Path | None = None
+    after: str | None = None
+    other_classes: bool = False
+    again: bool = False
+    replaces: str | None = None
 
     @property
     def paths(self) -> TrialPaths:
+        """Where the trial stands."""
         return Store(self.root).trial(self.trial_id)
 
+    @property
+    def working(self) -> TrialPaths:
+        """Where it is trained."""
+        store = Store(self.root)
+        return store.trial_again(self.trial_id) if self.again else store.trial(self.trial_id)
 
-def run_job(job: Job) -> TrialRecord:
-    """Train, and write the record last. A failure of the trial is a record too; StoreError is the tree's."""
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """In place of a record: another run has the trial. holder: None when that run has ended it."""
+
+    holder: Holder | None
+
+
+def mark_of(record: TrialRecord | None) -> str | None:
+    """Tells the record of one training from that of another of the same trial."""
+    return None if record is None else f"{record.started} {record.wall_s}"
+
+
+def has_come_since(job: Job, record: TrialRecord | None) -> bool:
+    """Whether this record was not there when the study was planned."""
+    return record is not None and mark_of(record) != job.replaces
+
+
+def run_job(job: Job) -> TrialRecord | Elsewhere:
+    """Train, and write the record last. A failure of the trial is a record too; StoreError is the tree's.
+
+    What another run trains now, or has trained since the study was planned, is left to it.
+    """
+    store = Store(job.root)
+    lock = store.take_trial(job.trial_id)
+    if isinstance(lock, Holder):
+        return Elsewhere(lock)
+    with lock:
+        recover(job.paths, store.trial_again(job.trial_id))
+        if has_come_since(job, store.read_trial(job.trial_id)):
+            return Elsewhere(None)
+        try:
+            return _run_locked(job, lock)
+        except LockLost:
+            return Elsewhere(store.holder(job.trial_id))
+
+
+def _run_locked(job: Job, lock: Lock) -> TrialRecord:
     from ablate.environment import require_torch
 
     began = datetime.now(UTC)
-    _retract(job.paths)
+    if job.again:
+        start_afresh(job.working)
     record, failure = None, None
-    with _captured(job.paths) if job.capture else contextlib.nullcontext():
+    with _captured(job.working) if job.capture else contextlib.nullcontext():
         try:
             require_torch().set_num_threads(job.environment.threads)
-            record = _train(replace(job, environment=_as_seen_here(job)))
+            _check_weights(job)
+            record = _train(replace(job, environment=_as_seen_here(job)), lock)
         except StoreError:
             raise
         except (Exception, SystemExit) as error:
+            _raise_if_full(job, error)
             failure = describe_error(error)
+            if failure.kind == "out-of-memory" or "CUDA error" in failure.message:
+                replace_worker()
+    lock.check_now()
     if failure is not None or record is None:
         seconds = (datetime.now(UTC) - began).total_seconds()
         return write_failure(job, failure or ExecutionFailure("exception", "gave no record"), seconds)
-    Store(job.root).write_trial(record)
-    return record
+    return _file(job, record)
 
 
-def _train(job: Job) -> TrialRecord:
+def load_libraries() -> None:
+    """In a new worker, before its first trial begins: a time limit is one on the training."""
+    from ablate.environment import require_torch
+
+    require_torch()
+    import ablate.trial  # noqa: F401
+
+
+def _check_weights(job: Job) -> None:
+    """What it starts from is there, and is what the identity says it is; else AblateError."""
+    if job.weights is None:
+        return
+    if job.after is None:
+        planned = job.identity["weights_sha256"]
+        if weights_sha256(job.weights) != planned:
+            raise AblateError(
+                f"the weights in {job.weights} have changed since the study was planned (SHA-256 was "
+                f"{planned[:12]}…); run the study again"
+            )
+        return
+    before = Store(job.root).read_trial(job.after)
+    if before is None or before.status != "done" or not job.weights.is_file():
+        name = pretraining_of(job.settings.model.weights)
+        state = "failed" if before is not None and before.status == "failed" else "has left no weights"
+        raise AblateError(
+            f"the pretraining {name!r} with seed {job.seed}, which this trial starts from, {state} (trial "
+            f"{job.after}); mend it, then run with --retry-failed"
+        )
+
+
+def _train(job: Job, lock: Lock) -> TrialRecord:
     from ablate.trial import run_trial
 
     return run_trial(
         job.settings,
         job.seed,
-        folder=job.paths.folder,
+        folder=job.working.folder,
         trial_id=job.trial_id,
         variant_id=job.variant_id,
         identity=job.identity,
         device=job.device,
         environment=job.environment,
+        on_progress=lambda _: lock.check(),
+        weights=job.weights,
+        other_classes=job.other_classes,
+        checkpoints=_checkpoints(job).folder,
     )
+
+
+def _checkpoints(job: Job) -> TrialPaths:
+    """Where the trial leaves how far it came. One that failed goes on from there; one that was done, and is
+    to be trained anew, begins at the beginning."""
+    before = Store(job.root).read_trial(job.trial_id) if job.again else None
+    return job.working if before is not None and before.status == "done" else job.paths
+
+
+def _file(job: Job, record: TrialRecord) -> TrialRecord:
+    """Write the record. A result that was there before gives way to a result only, not to a failure."""
+    store = Store(job.root)
+    if not job.again:
+        written = store.write_trial(record)
+        if record.status == "done":
+            _remove(job.paths.checkpoints)
+        return written
+    written = store.write_trial_again(record)
+    before = store.read_trial(job.trial_id)
+    if record.status == "done":
+        _remove(job.working.checkpoints)
+        take_over(job.paths, job.working)
+    elif before is None or before.status != "done":
+        with contextlib.suppress(OSError):  # the next attempt goes on from here
+            for path in job.paths.checkpoints:
+                path.rename(job.working.folder / path.name)
+        take_over(job.paths, job.working)
+    return written
+
+
+def _remove(paths: Sequence[Path]) -> None:
+    """`ablate clean` removes what cannot be removed now."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def write_failure(job: Job, failure: ExecutionFailure, wall_s: float) -> TrialRecord:
     """File the record of a trial that failed, wherever its failure came to light."""
     from ablate.trial import failed_record
 
-    collect_output(job.paths)
+    collect_output(job.working)
     record = failed_record(
         trial_id=job.trial_id,
         variant_id=job.variant_id,
@@ -97,25 +227,46 @@ def write_failure(job: Job, failure: ExecutionFailure, wall_s: float) -> TrialRe
         message=failure.message,
         traceback=failure.traceback,
         error=failure.error,
-        log=job.paths.log,
+        where=failure.where,
+        attempts=failure.attempts,
+        log=job.working.log,
     )
-    Store(job.root).write_trial(record)
-    return record
+    _log_failure(job.working, failure)
+    return _file(job, record)
+
+
+def _log_failure(paths: TrialPaths, failure: ExecutionFailure) -> None:
+    """The log says how the trial ended, for those who open it first."""
+    try:
+        with paths.log.open("a", encoding="utf-8") as log:
+            log.write(f"failed ({failure.kind}): {failure.message}\n{failure.traceback}")
+    except FileNotFoundError:
+        return  # the folder never came to be
+    except OSError as error:
+        raise StoreError(f"cannot write {paths.log}: {error.strerror}") from error
 
 
 def tidy_up(job: Job) -> None:
     """After a trial that did not end: it runs no more, and what it printed is in its log."""
-    collect_output(job.paths)
+    collect_output(job.working)
     with contextlib.suppress(OSError):
-        job.paths.progress.unlink(missing_ok=True)
+        job.working.progress.unlink(missing_ok=True)
+    if job.again and not job.working.record.exists():
+        shutil.rmtree(job.working.folder, ignore_errors=True)
 
 
-def _retract(paths: TrialPaths) -> None:
-    """A trial that is trained again does not count until it has ended: its files are about to change."""
-    try:
-        paths.record.unlink(missing_ok=True)
-    except OSError as error:
-        raise StoreError(f"{paths.record} cannot be replaced: {error.strerror}") from error
+# What safetensors, written in Rust, says of a full disk.
+_FULL = f"(os error {errno.ENOSPC})"
+
+
+def _raise_if_full(job: Job, error: BaseException) -> None:
+    """A tree that takes no more files is no failure of the trial: the next one would meet it, too."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+    if full or _FULL in str(error):
+        raise StoreError(
+            f"cannot write {job.working.folder}: {error}\n"
+            "    free some space and run again: what is finished is kept, only what is missing is done"
+        ) from error
 
 
 def _as_seen_here(job: Job) -> Environment:

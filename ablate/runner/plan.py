@@ -5,26 +5,28 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from ablate.controls import describe_control
 from ablate.environment import require_torch, require_torchvision, resolve_device
-from ablate.errors import DataError, Problems, StoreError, StudyError, did_you_mean
-from ablate.record import Environment, PlannedVariant, StudyPlan, TrialRecord
-from ablate.runner.inspection import inspect_all, line_of, with_defaults
+from ablate.errors import DataError, Problems, StudyError, did_you_mean
+from ablate.record import Environment, PlannedVariant, StudyPlan
+from ablate.runner.inspection import add_controls, inspect_all, line_of, no_ops, with_defaults
 from ablate.runner.job import Job
+from ablate.runner.pretraining import check_starts, pretraining_used
 from ablate.runner.surroundings import Surroundings
+from ablate.runner.trials import Asked, Trial, find_trials, in_waves, once
 from ablate.spec import Study, unsupported
 from ablate.store import Store
 from ablate.variants import (
     Expansion,
     Variant,
     canonical,
-    changed_fields,
     cost_id,
     expand,
     source_fingerprints,
@@ -39,28 +41,12 @@ _COMMAND_LINE = "command line"
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One variant with one seed. state: what the store knows. wanted: to be trained by this run.
-
-    changes: why it must run although a trial of this name and seed was done ("train.epochs: 4 -> 5").
-    done_before: the id of that trial.
-    """
-
-    variant: Variant
-    job: Job
-    state: Literal["done", "failed", "pending"]
-    selected: bool
-    wanted: bool
-    changes: tuple[str, ...] = ()
-    done_before: str | None = None
-
-
-@dataclass(frozen=True)
 class Plan:
     """A study, held against the store.
 
-    trials: breadth first, seed by seed, variants in the order of the study. inspections, images: by variant
-    name; images are shared where the data are.
+    trials: breadth first, seed by seed, variants in the order of the study; those of pretrainings before all
+    others. inspections, images: by variant name; images are shared where the data are. pretraining: those
+    that a variant starts from.
     """
 
     study: Study
@@ -73,24 +59,31 @@ class Plan:
     device: str
     environment: Environment
     warnings: tuple[str, ...] = ()
+    pretraining: tuple[Variant, ...] = ()
+
+    @property
+    def waves(self) -> tuple[tuple[Trial, ...], ...]:
+        """Those to train now, in groups of which each has to end before the next begins."""
+        return in_waves(self.wanted)
 
     @property
     def wanted(self) -> tuple[Trial, ...]:
         """Those to train now, in the order in which they start."""
-        return _once(trial for trial in self.trials if trial.wanted)
+        return once(trial for trial in self.trials if trial.wanted)
 
     @property
     def selected(self) -> tuple[Trial, ...]:
         """Those that this run was asked for, finished or not."""
-        return _once(trial for trial in self.trials if trial.selected)
+        return once(trial for trial in self.trials if trial.selected)
 
     @property
     def distinct(self) -> tuple[Trial, ...]:
         """Every trial once: variants that differ in the file may be one here (precision auto, fp32)."""
-        return _once(self.trials)
+        return once(self.trials)
 
     def planned(self, name: str) -> PlannedVariant:
-        return next(variant for variant in self.record.variants if variant.name == name)
+        known = (*self.record.variants, *self.record.pretraining)
+        return next(variant for variant in known if variant.name == name)
 
 
 def plan_study(
@@ -107,8 +100,9 @@ def plan_study(
     """Inspect every variant and find what is left to train. Writes nothing.
 
     seeds: those to train now. only, exclude: globs over names of variants, likewise. All three limit what is
-    trained, while the plan keeps the whole study, and seeds beyond the study's join it. retry_failed: failed
-    trials are wanted again. force: globs; these are wanted although done. Raises StudyError with every fault
+    trained, while the plan keeps the whole study, and seeds beyond the study's join it; what a variant starts
+    from is trained with it. retry_failed: failed trials are wanted again. force: globs; these are wanted
+    although done. only, force: over names of pretrainings as well. Raises StudyError with every fault
     of the study, DataError, MachineError, StoreError.
     """
     require_torch()
@@ -117,34 +111,49 @@ def plan_study(
     before = store.read_plan(study.name)
     around = Surroundings(store, resolve_device(device))
     expansion = expand(study, precision=around.precision)
+    pretraining = pretraining_used(expansion)
+    around.pretraining = {variant.name: variant for variant in pretraining}
     problems = Problems(unsupported(study))
-    chosen = _select(expansion, only, exclude, problems)
-    forced = _matching(expansion, "--force", force, problems)
-    inspected = with_defaults(study, expansion.variants)
+    # Controls have their names before anything is built, so that a slip on the command line shows at once.
+    named = (*expansion.variants, *(Variant(c.name(study.baseline), study.defaults) for c in study.controls))
+    chosen = _select(named, pretraining, only, exclude, problems)
+    forced = _matching((*named, *pretraining), "--force", force, problems)
+    inspected = with_defaults(study, (*pretraining, *expansion.variants))
     images = _images(study, around, inspected, problems)
     inspections = inspect_all(study, [one for one in inspected if one.name in images], images, problems)
     problems.raise_if_any()
-    trials = _trials(
-        around,
-        expansion.variants,
-        tuple(dict.fromkeys((*study.seeds, *(seeds or ())))),
-        before=before,
-        chosen=chosen,
-        asked=frozenset(study.seeds if seeds is None else seeds),
-        forced=forced,
+    check_starts(study, expansion.variants, pretraining, images, problems)
+    problems.raise_if_any()
+    controlled = add_controls(study, expansion, inspections, images)
+    expansion = controlled.expansion
+    asked = Asked(
+        variants=_as_known(expansion, chosen),
+        forced=_as_known(expansion, forced),
+        seeds=frozenset(study.seeds if seeds is None else seeds),
+        all_seeds=tuple(dict.fromkeys((*study.seeds, *(seeds or ())))),
         retry_failed=retry_failed,
     )
+    trials = find_trials(around, expansion.variants, pretraining, before, asked)
     return Plan(
         study=study,
         store=store,
-        record=_record(study, expansion, trials, inspections, images),
+        record=_record(study, expansion, pretraining, trials, inspections, images).model_copy(
+            update={"controls": controlled.controls}
+        ),
         variants=expansion.variants,
         inspections=inspections,
         images=images,
         trials=trials,
         device=around.device,
         environment=around.environment(),
-        warnings=_warnings(study, trials, images, chosen),
+        warnings=(
+            *_warnings(study, trials, images, chosen),
+            *_notes(expansion, pretraining, trials),
+            *controlled.warnings,
+            *map(describe_control, controlled.controls),
+            *no_ops(expansion.variants, inspections, images),
+        ),
+        pretraining=pretraining,
     )
 
 
@@ -152,6 +161,8 @@ def _images(
     study: Study, around: Surroundings, variants: Sequence[Variant], problems: Problems
 ) -> dict[str, Images]:
     """By name of the variant; those whose data or whose own modules are not to be had are left out."""
+    from ablate.data.images import UnknownClass
+
     found: dict[str, Images] = {}
     for variant in variants:
         try:
@@ -161,39 +172,40 @@ def _images(
         try:
             found[variant.name] = around.images(variant.settings)
         except DataError as error:
-            problems.add(str(error), where=line_of(study, variant, "data.source"))
+            setting = "data.classes" if isinstance(error, UnknownClass) else "data.source"
+            problems.add(str(error), where=line_of(study, variant, setting))
     return found
-
-
-def _once(trials: Iterable[Trial]) -> tuple[Trial, ...]:
-    found: dict[str, Trial] = {}
-    for trial in trials:
-        found.setdefault(trial.job.trial_id, trial)
-    return tuple(found.values())
 
 
 # Which variants
 
 
 def _select(
-    expansion: Expansion, only: Sequence[str], exclude: Sequence[str], problems: Problems
+    variants: Sequence[Variant],
+    pretraining: Sequence[Variant],
+    only: Sequence[str],
+    exclude: Sequence[str],
+    problems: Problems,
 ) -> frozenset[str]:
-    names = {variant.name for variant in expansion.variants}
-    kept = _matching(expansion, "--only", only, problems) if only else frozenset(names)
-    kept -= _matching(expansion, "--exclude", exclude, problems)
+    names = {variant.name for variant in variants}
+    everything = (*variants, *pretraining)
+    kept = _matching(everything, "--only", only, problems) if only else frozenset(names)
+    kept -= _matching(variants, "--exclude", exclude, problems)
     if not kept and not problems.found:
         problems.add("--only and --exclude leave no variant", where=_COMMAND_LINE, allowed=sorted(names))
     return kept
 
 
-def _matching(expansion: Expansion, option: str, globs: Sequence[str], problems: Problems) -> frozenset[str]:
+def _matching(
+    variants: Sequence[Variant], option: str, globs: Sequence[str], problems: Problems
+) -> frozenset[str]:
     """Names of the variants whose name or alias matches; a glob that matches nothing is a fault."""
     found: set[str] = set()
-    known = [name for variant in expansion.variants for name in (variant.name, *variant.aliases)]
+    known = [name for variant in variants for name in (variant.name, *variant.aliases)]
     for glob in globs:
         matched = {
             variant.name
-            for variant in expansion.variants
+            for variant in variants
             if any(fnmatchcase(name, glob) for name in (variant.name, *variant.aliases))
         }
         if not matched:
@@ -205,65 +217,9 @@ def _matching(expansion: Expansion, option: str, globs: Sequence[str], problems:
     return frozenset(found)
 
 
-# Which trials
-
-
-def _trials(
-    around: Surroundings,
-    variants: Sequence[Variant],
-    seeds: Sequence[int],
-    *,
-    before: StudyPlan | None,
-    chosen: frozenset[str],
-    asked: frozenset[int],
-    forced: frozenset[str],
-    retry_failed: bool,
-) -> tuple[Trial, ...]:
-    """Breadth first: an interrupted study is then a balanced one."""
-    earlier = {variant.name: variant for variant in before.variants} if before is not None else {}
-    trials: list[Trial] = []
-    torn: list[str] = []
-    for seed in seeds:
-        for variant in variants:
-            job = around.job(variant.settings, seed, variant.id)
-            try:
-                known = around.store.read_trial(job.trial_id)
-                was = _last_done(around.store, earlier.get(variant.name), seed, job.trial_id)
-            except StoreError as error:
-                torn.append(str(error))
-                continue
-            selected = variant.name in chosen and seed in asked
-            missing = known is None or (known.status == "failed" and retry_failed)
-            trials.append(
-                Trial(
-                    variant=variant,
-                    job=job,
-                    state=known.status if known is not None else "pending",
-                    selected=selected,
-                    wanted=selected and (missing or variant.name in forced),
-                    changes=tuple(changed_fields(was.identity, job.identity))
-                    if was and known is None
-                    else (),
-                    done_before=was.id if was and known is None else None,
-                )
-            )
-    if torn:
-        raise StoreError("\n".join(torn))
-    return tuple(trials)
-
-
-def _last_done(store: Store, earlier: PlannedVariant | None, seed: int, trial_id: str) -> TrialRecord | None:
-    """The trial that was last done under this name and seed, if it is now another.
-
-    Of the last plan, or, where that one was never finished, of a plan before it.
-    """
-    if earlier is None:
-        return None
-    for earlier_id in (earlier.trials.get(seed), earlier.done_before.get(seed)):
-        record = store.read_trial(earlier_id) if earlier_id not in (None, trial_id) else None
-        if record is not None and record.status == "done":
-            return record
-    return None
+def _as_known(expansion: Expansion, names: frozenset[str]) -> frozenset[str]:
+    """A control that is a variant already goes by that one's name; a pretraining keeps its own."""
+    return frozenset(found.name if (found := expansion.find(name)) else name for name in names)
 
 
 def _warnings(
@@ -276,7 +232,7 @@ def _warnings(
         found.append(
             f"{seeds} seed{'s' if seeds > 1 else ''}: {meaning}; a verdict needs {MIN_SEEDS_FOR_A_VERDICT}"
         )
-    for data in {id(data): data for data in images.values()}.values():
+    for data in {id(data.whole): data.whole for data in images.values()}.values():
         if data.duplicate_count:
             found.append(
                 f"{data.source}: {data.duplicate_count} of {len(data.test)} test images also stand among "
@@ -289,12 +245,30 @@ def _warnings(
     return tuple(found)
 
 
+def _notes(expansion: Expansion, pretraining: Sequence[Variant], trials: Sequence[Trial]) -> tuple[str, ...]:
+    """What is to be known of the pretrainings."""
+    found = [
+        f"the pretraining {variant.name!r} is not trained: no variant starts from it"
+        for variant in expansion.pretraining
+        if variant not in pretraining
+    ]
+    for variant in pretraining:
+        lost = [str(t.job.seed) for t in trials if t.variant is variant and t.weights_lost]
+        if lost:
+            found.append(
+                f"the pretraining {variant.name!r} was trained without keeping the weights of its last "
+                f"epoch, and is trained again for them: seed{'s' if len(lost) > 1 else ''} {', '.join(lost)}"
+            )
+    return tuple(found)
+
+
 # The plan as a record
 
 
 def _record(
     study: Study,
     expansion: Expansion,
+    pretraining: Sequence[Variant],
     trials: Sequence[Trial],
     inspections: dict[str, Inspection],
     images: dict[str, Images],
@@ -314,6 +288,10 @@ def _record(
             _planned(variant, of[variant.name], inspections[variant.name], images[variant.name])
             for variant in expansion.variants
         ),
+        pretraining=tuple(
+            _planned(variant, of[variant.name], inspections[variant.name], images[variant.name])
+            for variant in pretraining
+        ),
         sweeps=expansion.sweeps,
         designs=expansion.designs,
         claims=claims,
@@ -321,7 +299,7 @@ def _record(
         analysis_hash=hashlib.sha256(content.encode()).hexdigest(),
         planned=datetime.now(UTC).isoformat(timespec="seconds"),
         data=_data(expansion.variants[0], images[expansion.variants[0].name]),
-        recipe=_recipe(study, trials[0].job),
+        recipe=_recipe(study, of[study.baseline][0].job),
     )
 
 
@@ -366,7 +344,8 @@ def _data(baseline: Variant, images: Images) -> dict[str, Any]:
         "validation_count": len(rows.validation),
         "test_count": len(images.test),
         "image_shape": list(images.shape),
-        "duplicate_count": images.duplicate_count,
+        # Of a part of the classes nobody has counted them; the warnings tell those of the whole.
+        "duplicate_count": None if images.part_of else images.duplicate_count,
     }
 
 

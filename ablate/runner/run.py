@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
+from typing import Literal
 
 from ablate.display import Display, NullDisplay, Opening, WatchedTrial
-from ablate.environment import available_cores
-from ablate.errors import MachineError
+from ablate.errors import MachineError, StoreError
 from ablate.execute import Executor, InlineExecutor, LocalExecutor, Outcome
 from ablate.record import TrialRecord
 from ablate.runner.describe import plan_text
-from ablate.runner.job import Job, run_job, tidy_up, write_failure
-from ablate.runner.plan import Plan, Trial, plan_study
+from ablate.runner.gpus import largest_peak_bytes, worker_slots
+from ablate.runner.interrupts import INTERRUPTED, interruptible
+from ablate.runner.job import (
+    Elsewhere,
+    Job,
+    has_come_since,
+    load_libraries,
+    run_job,
+    tidy_up,
+    write_failure,
+)
+from ablate.runner.losses import RETRIES, when_lost
+from ablate.runner.others import Others, take_after_worker
+from ablate.runner.plan import Plan, plan_study
 from ablate.runner.surroundings import Surroundings
+from ablate.runner.trials import Trial
 from ablate.spec import Study, to_yaml
-from ablate.store import write_text
+from ablate.store import Holder, Store, write_text
 
 # One thread a worker: on the CPU parallelism comes from workers, and more threads give other last bits.
 WORKER_ENVIRONMENT = {
@@ -32,7 +41,9 @@ WORKER_ENVIRONMENT = {
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
 }
 EXECUTORS = ("local", "inline")
-INTERRUPTED = 130
+STOPPED = 1
+# How a trial of this run ended, by its id; the records stay on the disk, however many there are.
+Ending = Literal["done", "failed"]
 
 
 @dataclass(frozen=True)
@@ -80,7 +91,8 @@ def run_study(
     timeout: seconds for one trial. An interrupt ends the run with exit code 130 and keeps all that is
     finished.
     Raises what `plan_study` raises, before anything is written, and StoreError when the tree cannot be
-    written.
+    written to begin with; a tree that takes no more later on ends the run with exit code 1 and keeps all that
+    is finished.
     """
     display = display or NullDisplay()
     plan = plan_study(
@@ -101,17 +113,20 @@ def run_study(
     plan.store.write_plan(plan.record)
     write_text(plan.store.study(study.name).study, study_as_run(study))
     plan.store.write_last(study.name)
-    records: dict[str, TrialRecord] = {}
-    with _interruptible():
+    ended: dict[str, Ending] = {}
+    others = Others(plan.store, display.note)
+    with interruptible():
         try:
             with contextlib.closing(pool):
-                _train(plan, pool, records, display, fail_fast=fail_fast, timeout=timeout)
+                _train(plan, pool, ended, others, display, fail_fast=fail_fast, timeout=timeout)
             _measure_costs(plan, display)
             report = _write_report(plan, display)
-            summary = _summary(plan, records, report, None)
+            summary = _summary(plan, ended, report, None, others.finished)
         except KeyboardInterrupt:
-            summary = _summary(plan, records, None, INTERRUPTED)
-    display.end(summary.message, str(summary.report or ""))
+            summary = _summary(plan, ended, None, INTERRUPTED, others.finished)
+        except StoreError as error:
+            summary = _summary(plan, ended, None, STOPPED, others.finished, stopped_by=error)
+        display.end(summary.message, str(summary.report or ""))
     return summary
 
 
@@ -132,37 +147,65 @@ def study_as_run(study: Study) -> str:
 def _train(
     plan: Plan,
     pool: Executor,
-    records: dict[str, TrialRecord],
+    ended: dict[str, Ending],
+    others: Others,
     display: Display,
     *,
     fail_fast: bool,
     timeout: float | None,
 ) -> None:
-    """Fill `records` as trials end. What did not end leaves no trace that counts."""
-    wanted = plan.wanted
-    watched = [_watched(trial) for trial in wanted]
-    own_process = not isinstance(pool, InlineExecutor)
-    work = [_for_worker(trial.job) if own_process else trial.job for trial in wanted]
+    """Fill `ended` as trials end. What did not end leaves no trace that counts."""
+    watched = tuple(_watched(trial) for wave in plan.waves for trial in wave)
     done = sum(trial.state == "done" and not trial.wanted for trial in plan.selected)
-    display.start(
-        Opening(plan.study.name, len(plan.selected), done, tuple(watched), pool.workers, plan.store)
-    )
+    display.start(Opening(plan.study.name, len(plan.selected), done, watched, pool.workers, plan.store))
     for note in (*plan.warnings, *_skipped(plan)):
         display.note(f"note: {note}")
+    own_process = not isinstance(pool, InlineExecutor)
+    work: list[Job] = []
+    workers = pool.workers  # it may end with fewer
     try:
-        for outcome in pool.run(run_job, work, timeout_s=timeout):
-            record = _file(outcome)
-            if record is None:
-                continue
-            records[record.id] = record
-            display.finished(watched[outcome.index], record)
-            if fail_fast and record.status == "failed":
-                return
+        for wave in plan.waves:
+            work = [_for_worker(trial.job) if own_process else trial.job for trial in wave]
+            named = {trial.job.trial_id: _watched(trial) for trial in wave}
+            while work or others:
+                outcomes = pool.run(
+                    run_job,
+                    work,
+                    timeout_s=timeout,
+                    retries=RETRIES,
+                    on_loss=when_lost(named, display.note),
+                    on_note=display.note,
+                )
+                for outcome in outcomes:
+                    record = _file(outcome)
+                    if isinstance(record, Elsewhere):
+                        others.add(outcome.item, record.holder)
+                    elif record is not None:
+                        ended[record.id] = record.status
+                        display.finished(named[record.id], record)
+                        if fail_fast and record.status == "failed":
+                            return
+                finished, work = others.wait()
+                for record in finished:
+                    ended[record.id] = record.status
+                    display.finished(named[record.id], record)
     finally:
         pool.cancel()
         # Trials start in order, so only these can have begun; others may belong to a run beside this one.
-        for job in [job for job in work if job.trial_id not in records][: pool.workers]:
+        begun = [job for job in work if job.trial_id not in ended and job.trial_id not in others]
+        for job in begun[:workers]:
+            with contextlib.suppress(StoreError):  # a full disk is being told of already
+                _tidy_up(job)
+
+
+def _tidy_up(job: Job) -> None:
+    lock = take_after_worker(job)
+    if not isinstance(lock, Holder):
+        with lock:
             tidy_up(job)
+
+
+_STORE_ERROR = f"{StoreError.__module__}.{StoreError.__qualname__}"
 
 
 def _for_worker(job: Job) -> Job:
@@ -178,17 +221,31 @@ def _skipped(plan: Plan) -> list[str]:
 
 
 def _watched(trial: Trial) -> WatchedTrial:
-    return WatchedTrial(trial.variant.name, trial.job.seed, trial.job.trial_id)
+    name = trial.variant.name
+    shown = f"pretraining {name}" if trial.variant.origin == "pretraining" else name
+    return WatchedTrial(shown, trial.job.seed, trial.job.trial_id)
 
 
-def _file(outcome: Outcome[Job, TrialRecord]) -> TrialRecord | None:
-    """The record of an outcome; None for a trial that was stopped, which stays pending."""
+def _file(outcome: Outcome[Job, TrialRecord | Elsewhere]) -> TrialRecord | Elsewhere | None:
+    """The record of an outcome; None for a trial that was stopped, which stays pending.
+
+    Raises StoreError where the tree, and not the trial, is at fault.
+    """
     if outcome.value is not None:
         return outcome.value
     if outcome.failure is None or outcome.failure.kind == "cancelled":
         return None
-    record = write_failure(outcome.item, outcome.failure, outcome.wall_s)
-    tidy_up(outcome.item)
+    if outcome.failure.error == _STORE_ERROR:
+        raise StoreError(outcome.failure.message)
+    lock = take_after_worker(outcome.item)
+    if isinstance(lock, Holder):
+        return Elsewhere(lock)
+    with lock:
+        known = Store(outcome.item.root).read_trial(outcome.item.trial_id)
+        if has_come_since(outcome.item, known):  # of a run that was quicker to take over
+            return Elsewhere(None)
+        record = write_failure(outcome.item, outcome.failure, outcome.wall_s)
+        tidy_up(outcome.item)
     return record
 
 
@@ -203,22 +260,12 @@ def _make_executor(
         if timeout is not None:
             raise MachineError("--timeout needs --executor local: the inline executor cannot stop a trial")
         return InlineExecutor()
-    slots = _slots(plan.device, device, jobs)
-    return LocalExecutor(environment=WORKER_ENVIRONMENT, slots=slots[: max(1, len(plan.wanted))])
-
-
-def _slots(resolved: str, asked: str, jobs: int | None) -> list[dict[str, str]]:
-    """One mapping of environment variables a worker. On CUDA each sees one GPU, as its cuda:0."""
-    if not resolved.startswith("cuda"):
-        return [{}] * (jobs or (available_cores() if resolved == "cpu" else 1))
-    import torch
-
-    named = asked.startswith("cuda:")
-    indices = [int(resolved.partition(":")[2] or 0)] if named else list(range(torch.cuda.device_count()))
-    visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
-    names = [visible[index] if index < len(visible) else str(index) for index in indices]
-    # Round by round over the GPUs, so that a few workers are spread and not heaped.
-    return [{"CUDA_VISIBLE_DEVICES": names[worker % len(names)]} for worker in range(jobs or len(names))]
+    slots = worker_slots(plan.device, device, jobs, lambda: largest_peak_bytes(plan))
+    return LocalExecutor(
+        environment=WORKER_ENVIRONMENT,
+        slots=slots[: max(1, len(plan.wanted))],
+        initializer=load_libraries,
+    )
 
 
 # After training
@@ -256,13 +303,17 @@ def _write_report(plan: Plan, display: Display) -> Path:
 
 
 def _summary(
-    plan: Plan, records: dict[str, TrialRecord], report: Path | None, exit_code: int | None
+    plan: Plan,
+    ended: dict[str, Ending],
+    report: Path | None,
+    exit_code: int | None,
+    by_others: Collection[str] = (),
+    *,
+    stopped_by: StoreError | None = None,
 ) -> RunSummary:
     """exit_code: None to judge by what was asked for and what is done."""
     states = {
-        trial.job.trial_id: records[trial.job.trial_id].status
-        if trial.job.trial_id in records
-        else ("pending" if trial.wanted else trial.state)
+        trial.job.trial_id: ended.get(trial.job.trial_id, "pending" if trial.wanted else trial.state)
         for trial in plan.selected
     }
     total, done = len(states), sum(state == "done" for state in states.values())
@@ -270,13 +321,18 @@ def _summary(
     skipped = sum(trial.state == "failed" and not trial.wanted for trial in plan.selected)
     if exit_code is None:
         exit_code = 0 if done == total else 1
-    trained = sum(record.status == "done" for record in records.values())
+    trained = sum(status == "done" and trial_id not in by_others for trial_id, status in ended.items())
     summary = RunSummary(exit_code, total, done, trained, failed, skipped, report, "")
-    return replace(summary, message=_message(summary, plan))
+    return replace(summary, message=_message(summary, plan, ended, stopped_by))
 
 
-def _message(summary: RunSummary, plan: Plan) -> str:
+def _message(summary: RunSummary, plan: Plan, ended: dict[str, Ending], stopped_by: StoreError | None) -> str:
     lines: list[str] = []
+    if stopped_by is not None:
+        return (
+            f"stopped: {stopped_by}\n{summary.done} of {summary.total} trials are done and kept; "
+            "run the same command again for the rest"
+        )
     if summary.exit_code == INTERRUPTED:
         return (
             f"interrupted: {summary.done} of {summary.total} trials are done and kept; "
@@ -292,25 +348,16 @@ def _message(summary: RunSummary, plan: Plan) -> str:
             f"{summary.failed} failed{earlier}; the records under {plan.store.root / 'trials'} say why; "
             "--retry-failed tries again"
         )
+    kept = sum(
+        trial.job.again and trial.state == "done" and ended.get(trial.job.trial_id) == "failed"
+        for trial in plan.wanted
+    )
+    if kept:
+        lines.append(
+            f"{kept} of the failed were done before: their earlier results stay; --force tries again"
+        )
     if summary.missing:
         lines.append(f"{summary.missing} were not started; run the same command again for them")
     if summary.report is not None:
         lines.append(f"report: {summary.report}")
     return "\n".join(lines)
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGTERM, as a scheduler or `kill` sends it, ends a run as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -20,7 +20,9 @@ class Argument:
     """One keyword argument: its kind, default and range.
 
     minimum, maximum: inclusive; above, below: exclusive. optional: null is allowed. length: a list of so many
-    values, of which one may be null where the default's is.
+    values, of which one may be null where the default's is. odd: even numbers are refused. choices: the only
+    texts. joined_later: newer than the entry's first version; at its default it leaves no trace in a
+    variant's identity, so that trials trained before it existed keep theirs.
     """
 
     kind: Literal["int", "float", "bool", "str"]
@@ -32,15 +34,23 @@ class Argument:
     below: float | None = None
     optional: bool = False
     length: int | None = None
+    odd: bool = False
+    choices: tuple[str, ...] = ()
+    joined_later: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A thing with a name. `switches`: its on/off arguments; with all of them off it is as good as absent."""
+    """A thing with a name.
+
+    switches: its on/off arguments; with all of them off it is as good as absent. gates: it is a mechanism
+    that gates, so that model.attention.gate has something to act on.
+    """
 
     doc: str
     args: Mapping[str, Argument]
     switches: tuple[str, ...] = ()
+    gates: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +71,62 @@ class Source:
 
 
 _REDUCTION = Argument("int", 16, "r: the gate's hidden width is max(1, C // r)", minimum=1)
+_HEADS = Argument(
+    "int", 4, "attention heads; the largest number below it that divides dim if it does not", minimum=1
+)
+_DIM = Argument("int", None, "d: width of query, key and value; null: C", minimum=1, optional=True)
+_POSITION = Argument(
+    "str",
+    "sinusoidal",
+    "how a position is told where it lies; learned and relative belong to one size of map",
+    choices=("none", "learned", "sinusoidal", "relative"),
+)
 
 ATTENTION: dict[str, Entry] = {
-    "se": Entry("squeeze-and-excitation (Hu et al. 2018): scales the channels", {"reduction": _REDUCTION}),
+    "axial": Entry(
+        "axial attention (Ho et al. 2019): self-attention along the columns, then along the rows",
+        {"heads": _HEADS, "dim": _DIM, "position": _POSITION},
+    ),
+    "cbam": Entry(
+        "CBAM (Woo et al. 2018): a channel gate, then a spatial gate",
+        {
+            "reduction": _REDUCTION,
+            "kernel": Argument("int", 7, "side of the spatial gate's convolution", minimum=1, odd=True),
+            "channel": Argument("bool", True, "the channel gate; off: 1"),
+            "spatial": Argument("bool", True, "the spatial gate; off: 1"),
+        },
+        switches=("channel", "spatial"),
+        gates=True,
+    ),
+    "coordinate": Entry(
+        "coordinate attention (Hou et al. 2021): a gate for every row and one for every column",
+        {"reduction": Argument("int", 32, "r: the gate's hidden width is max(8, C // r)", minimum=1)},
+        gates=True,
+    ),
+    "eca": Entry(
+        "efficient channel attention (Wang et al. 2020): each channel is gated by its neighbours",
+        {
+            "kernel": Argument(
+                "int", None, "neighbours; null: from gamma and beta", minimum=1, odd=True, optional=True
+            ),
+            "gamma": Argument("float", 2.0, "the kernel grows with log2(C) / gamma", above=0),
+            "beta": Argument("float", 1.0, "added to log2(C)"),
+        },
+        gates=True,
+    ),
+    "grouped": Entry(
+        "spatial group-wise enhance (Li et al. 2019): each group of channels gates its positions",
+        {
+            "groups": Argument(
+                "int", 8, "of channels; the largest number below it that divides C if it does not", minimum=1
+            )
+        },
+        gates=True,
+    ),
+    "linear": Entry(
+        "efficient attention (Shen et al. 2018): self-attention at a cost linear in the positions",
+        {"heads": _HEADS, "dim": _DIM},
+    ),
     "msa": Entry(
         "multi-scale attention: three convolution branches, a channel gate and a spatial gate",
         {
@@ -71,10 +134,39 @@ ATTENTION: dict[str, Entry] = {
             "multi_scale": Argument("bool", True, "the 1×1, 3×3 and 5×5 branches; off: F(x) = x"),
             "channel": Argument("bool", True, "the channel gate; off: 1"),
             "spatial": Argument("bool", True, "the spatial gate; off: 1"),
+            "deformable": Argument(
+                "bool", False, "deformable 3×3 and 5×5 branches, by torchvision", joined_later=True
+            ),
         },
         switches=("multi_scale", "channel", "spatial"),
+        gates=True,
+    ),
+    "se": Entry(
+        "squeeze-and-excitation (Hu et al. 2018): scales the channels",
+        {"reduction": _REDUCTION},
+        gates=True,
+    ),
+    "selective-kernel": Entry(
+        "selective kernel (Li et al. 2019): mixes branches of growing receptive fields for each channel",
+        {
+            "reduction": Argument("int", 16, "r: the gate's hidden width is max(32, C // r)", minimum=1),
+            "branches": Argument("int", 2, "3×3 convolutions of dilation 1, 2, …", minimum=2, maximum=16),
+            "groups": Argument(
+                "int",
+                32,
+                "of each convolution; the largest number below it that divides C if it does not",
+                minimum=1,
+            ),
+        },
+        gates=True,
+    ),
+    "self-attention": Entry(
+        "self-attention over all positions of the map (Vaswani et al. 2017), with a residual",
+        {"heads": _HEADS, "dim": _DIM, "position": _POSITION},
     ),
 }
+
+_WIDTH = "multiplies the numbers of channels and of hidden units"
 
 BACKBONES: dict[str, Entry] = {
     "cnn": Entry(
@@ -87,12 +179,18 @@ BACKBONES: dict[str, Entry] = {
             ),
         },
     ),
-}
-
-# Part of the contract, but not built by this version: `validate` accepts them, `plan` and `run` say so.
-LATER_BACKBONES: dict[str, str] = {
-    "vgg16": "13 convolutions and 3 linear layers, torchvision's module names",
-    "resnet18": "eight residual blocks, torchvision's module names",
+    "resnet18": Entry(
+        "eight residual blocks, torchvision's module names",
+        {"width": Argument("float", 1.0, _WIDTH, above=0, maximum=64)},
+    ),
+    "vgg16": Entry(
+        "13 convolutions and 3 linear layers, torchvision's module names",
+        {
+            "batch_norm": Argument("bool", False, "a batch norm after each convolution; shifts the numbers"),
+            "width": Argument("float", 1.0, _WIDTH, above=0, maximum=64),
+            "dropout": Argument("float", 0.5, "between the linear layers", minimum=0, below=1),
+        },
+    ),
 }
 
 _MOMENTUM = Argument("float", 0.0, "momentum factor", minimum=0)
@@ -221,7 +319,8 @@ def describe(entries: Mapping[str, Entry] | Mapping[str, Source]) -> str:
         lines.append(f"{name:<{width}}  {entry.doc}")
         for key, argument in entry.args.items() if isinstance(entry, Entry) else ():
             default = json.dumps(argument.default)  # as YAML has it, too: null, true, 1.0
-            lines.append(f"{'':<{width}}    {key}: {default}  {argument.doc}")
+            choices = f" ({', '.join(argument.choices)})" if argument.choices else ""
+            lines.append(f"{'':<{width}}    {key}: {default}  {argument.doc}{choices}")
     return "\n".join(lines)
 
 

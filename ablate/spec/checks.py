@@ -12,7 +12,6 @@ from ablate.errors import did_you_mean
 from ablate.spec.catalogue import (
     ATTENTION,
     BACKBONES,
-    LATER_BACKBONES,
     OPTIMIZERS,
     SCHEDULES,
     SOURCES,
@@ -76,10 +75,11 @@ def _backbone(data: Mapping[str, Any]) -> Iterator[Fault]:
         yield from _arguments(
             at(data, "model", "args"), BACKBONES[name].args, ("model", "args"), f"backbone {name!r}"
         )
-    elif name and name not in LATER_BACKBONES and not is_import_path(name) and not is_library_name(name):
-        known = (*BACKBONES, *LATER_BACKBONES)
-        allowed = (*known, "torchvision:NAME", "timm:NAME", "package.module:function")
-        yield Fault(("model", "backbone"), f"{show(name)} is no backbone", allowed, did_you_mean(name, known))
+    elif name and not is_import_path(name) and not is_library_name(name):
+        allowed = (*BACKBONES, "torchvision:NAME", "timm:NAME", "package.module:function")
+        yield Fault(
+            ("model", "backbone"), f"{show(name)} is no backbone", allowed, did_you_mean(name, BACKBONES)
+        )
 
 
 def _attention(data: Mapping[str, Any]) -> Iterator[Fault]:
@@ -95,6 +95,11 @@ def _attention(data: Mapping[str, Any]) -> Iterator[Fault]:
             allowed = (*ATTENTION, "timm:NAME", "package.module:Class")
             hint = did_you_mean(name, ATTENTION) or "for none, write model.attention: null"
             yield Fault((*place, "name"), f"{show(name)} is no attention mechanism", allowed, hint)
+        gate = at(data, *place, "gate")
+        if gate in ("static", "shuffled") and name in ATTENTION and not ATTENTION[name].gates:
+            gating = ", ".join(known for known, entry in ATTENTION.items() if entry.gates)
+            message = f"the attention {name!r} has no gates, got {show(gate)}"
+            yield Fault((*place, "gate"), message, ("own",), f"mechanisms that gate: {gating}")
     yield from _globs(at(data, *place, "at"), (*place, "at"))
 
 
@@ -209,6 +214,11 @@ def _arguments(args: Any, catalogued: Mapping[str, Argument], place: Place, owne
             hint = did_you_mean(name, catalogued)
             yield Fault((*place, name), f"the {owner} has no argument {name!r}", allowed, hint, of_key=True)
             continue
+        choices = catalogued[name].choices
+        if choices and isinstance(value, str) and value not in choices:
+            hint = did_you_mean(value, choices)
+            yield Fault((*place, name), f"{show(value)} is no {name}", choices, hint)
+            continue
         wanted = _misfit(value, catalogued[name])
         if wanted:
             yield Fault((*place, name), f"must be {wanted}, got {show(value)}")
@@ -229,7 +239,10 @@ def _misfit(value: Any, argument: Argument) -> str:
     if _fits(value, argument):
         return ""
     kinds = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
-    return kinds[argument.kind] + _range(argument) + (", or null" if argument.optional else "")
+    kind = "an odd whole number" if argument.odd else kinds[argument.kind]
+    if argument.choices:
+        kind = f"one of {', '.join(argument.choices)}"
+    return kind + _range(argument) + (", or null" if argument.optional else "")
 
 
 def _fits(value: Any, argument: Argument) -> bool:
@@ -243,6 +256,7 @@ def _fits(value: Any, argument: Argument) -> bool:
         and (argument.maximum is None or value <= argument.maximum)
         and (argument.above is None or value > argument.above)
         and (argument.below is None or value < argument.below)
+        and (not argument.odd or value % 2 == 1)
     )
 
 

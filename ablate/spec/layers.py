@@ -31,7 +31,7 @@ def check_layers(
     sound = {name for name in variants if chain(variants, name)}
     for name in variants:
         if name in sound:
-            _check_variant(findings, defaults, variants, name)
+            check_named(findings, defaults, variants, name, key="variants")
     for place, generator in generators.items():
         if generator.start in sound:
             _check_generator(findings, place, generator, variant_data(defaults, variants, generator.start))
@@ -72,15 +72,16 @@ def _own_key(fault: Fault, settings: Mapping[str, Any]) -> str | None:
     return next(iter(settings)) if len(settings) == 1 else None
 
 
-def _check_variant(
-    findings: Findings, defaults: Mapping[str, Any], variants: Mapping[str, VariantSpec], name: str
+def check_named(
+    findings: Findings, defaults: Mapping[str, Any], specs: Mapping[str, VariantSpec], name: str, *, key: str
 ) -> None:
-    spec = variants[name]
-    base = defaults if spec.extends is None else variant_data(defaults, variants, spec.extends)
+    """One variant, or whatever else stands by name under `key`; `specs` holds all that it may extend."""
+    spec = specs[name]
+    base = defaults if spec.extends is None else variant_data(defaults, specs, spec.extends)
     for fault in faults_of_layer(base, spec.settings):
-        key = _own_key(fault, spec.settings)
-        own: Place = () if key is None else (key, *fault.place[len(key.split(".")) :])
-        findings.add(fault, ("variants", name, *own), name=f"variants.{name}: {dotted(fault.place)}")
+        setting = _own_key(fault, spec.settings)
+        own: Place = () if setting is None else (setting, *fault.place[len(setting.split(".")) :])
+        findings.add(fault, (key, name, *own), name=f"{key}.{name}: {dotted(fault.place)}")
 
 
 def _check_generator(findings: Findings, place: Place, generator: Generator, base: Mapping[str, Any]) -> None:

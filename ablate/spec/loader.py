@@ -18,6 +18,7 @@ from ablate.spec.layers import check_layers
 from ablate.spec.matrix import Matrix
 from ablate.spec.names import VARIANT_RULE, variant_name_fault
 from ablate.spec.overrides import apply_overrides
+from ablate.spec.pretraining import check_pretraining
 from ablate.spec.references import check_generators, check_users, check_variant_names
 from ablate.spec.settings import Settings
 from ablate.spec.source import COMMAND_LINE, Document, Place, read_document
@@ -59,7 +60,7 @@ def _read(findings: Findings) -> Study | None:
     document = findings.document
     _unknown_keys(findings)
     head = _head(findings)
-    variants = _variants(findings)
+    variants, pretraining = _variants(findings), _pretraining(findings)
     sweeps, designs = _items(findings, "sweeps", Sweep), _items(findings, "designs", Design)
     matrix, controls = _items(findings, "matrix", Matrix), _items(findings, "controls", Control)
     claims = _claims(findings)
@@ -75,6 +76,7 @@ def _read(findings: Findings) -> Study | None:
     check_layers(findings, defaults or {}, variants, generators, tune)
     check_variant_names(findings, document.data.get("baseline"), variants)
     check_generators(findings, variants, generators)
+    check_pretraining(findings, defaults or {}, variants, pretraining, generators, tune)
     if all(
         _whole(document, key, found)
         for key, found in (("sweeps", sweeps), ("designs", designs), ("matrix", matrix))
@@ -84,7 +86,7 @@ def _read(findings: Findings) -> Study | None:
         return None
     return Study.model_validate(
         {name: getattr(head, name) for name in Head.model_fields}
-        | {"variants": variants, "tune": tune, "document": document}
+        | {"pretraining": pretraining, "variants": variants, "tune": tune, "document": document}
         | {"defaults": Settings.model_validate(defaults or {})}
         | {
             "sweeps": tuple(sweeps.values()),
@@ -142,17 +144,27 @@ def _variants(findings: Findings) -> dict[str, VariantSpec]:
         hint = "add the baseline at least: variants: {baseline: {model.attention: null}}"
         findings.add(Fault(place, "there are no variants", hint=hint))
         return {}
+    return _named(findings, "variants", raw)
+
+
+def _pretraining(findings: Findings) -> dict[str, VariantSpec]:
+    """The pretrainings by name; what they say is checked by `check_pretraining`."""
+    raw = findings.document.data.get("pretraining")
+    return {} if raw is None else _named(findings, "pretraining", raw)
+
+
+def _named(findings: Findings, key: str, raw: Any) -> dict[str, VariantSpec]:
     if not isinstance(raw, dict):
-        findings.add(Fault(place, f"must be a mapping of names to dotted settings, got {show(raw)}"))
+        findings.add(Fault((key,), f"must be a mapping of names to dotted settings, got {show(raw)}"))
         return {}
-    return {name: _variant(findings, name, body) for name, body in raw.items()}
+    return {name: _variant(findings, key, name, body) for name, body in raw.items()}
 
 
-def _variant(findings: Findings, name: str, body: Any) -> VariantSpec:
-    place: Place = ("variants", name)
+def _variant(findings: Findings, key: str, name: str, body: Any) -> VariantSpec:
+    place: Place = (key, name)
     fault = variant_name_fault(name)
     if fault:
-        findings.add(Fault(place, f"the name {show(name)} {fault}", (VARIANT_RULE,)), name="variants")
+        findings.add(Fault(place, f"the name {show(name)} {fault}", (VARIANT_RULE,)), name=key)
     if body is not None and not isinstance(body, dict):
         findings.add(
             Fault(

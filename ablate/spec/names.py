@@ -100,6 +100,34 @@ def glob_fault(value: str) -> str:
     return ""
 
 
+def glob_regex(pattern: str) -> re.Pattern[str]:
+    """The regular expression of a module path or glob; a bracket that is never closed stands for itself."""
+    regex, rest = "", pattern
+    while rest:
+        if rest.startswith("**."):
+            regex, rest = regex + r"(?:.*\.)?", rest[3:]  # '**.relu' includes a 'relu' at the top
+        elif rest.startswith("**"):
+            regex, rest = regex + ".*", rest[2:]
+        elif rest[0] in "*?":
+            regex, rest = regex + (r"[^.]*" if rest[0] == "*" else r"[^.]"), rest[1:]
+        elif brackets := re.match(r"\[(!?)([^]]+)]", rest):
+            negated, members = brackets.groups()
+            members = re.sub(r"([\\\[^&~|])", r"\\\1", members)
+            regex, rest = regex + (f"[^.{members}]" if negated else f"[{members}]"), rest[brackets.end() :]
+        else:
+            regex, rest = regex + re.escape(rest[0]), rest[1:]
+    try:
+        return re.compile(regex)
+    except re.error:  # a set such as [3-1]
+        return re.compile(re.escape(pattern))
+
+
+def pretraining_of(weights: Any) -> str | None:
+    """NAME of ``model.weights: pretraining:NAME``; None for weights that come from elsewhere."""
+    prefix = "pretraining:"
+    return weights.removeprefix(prefix) if isinstance(weights, str) and weights.startswith(prefix) else None
+
+
 def is_import_path(name: str) -> bool:
     """``package.module:name`` of the user's own."""
     return _IMPORT_PATH.fullmatch(name) is not None and not is_library_name(name)

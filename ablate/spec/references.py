@@ -9,6 +9,7 @@ from ablate.errors import did_you_mean
 from ablate.spec.claims import Claim, Interaction, Trend
 from ablate.spec.faults import Fault, Findings
 from ablate.spec.generators import Generator, generated_names
+from ablate.spec.names import variant_name_fault
 from ablate.spec.source import Place
 from ablate.spec.study import Control, Tune, VariantSpec
 from ablate.spec.sweeps import Design, Sweep
@@ -27,7 +28,7 @@ def check_variant_names(findings: Findings, baseline: Any, variants: Mapping[str
         if spec.extends not in variants:
             _must_exist(findings, place, spec.extends, variants)
             continue
-        circle = _circle(variants, name)
+        circle = circle_of(variants, name)
         if circle and frozenset(circle) not in circles:
             circles.add(frozenset(circle))
             message = f"goes round in a circle: {' -> '.join([*circle, circle[0]])}"
@@ -36,7 +37,7 @@ def check_variant_names(findings: Findings, baseline: Any, variants: Mapping[str
             )
 
 
-def _circle(variants: Mapping[str, VariantSpec], name: str) -> list[str]:
+def circle_of(variants: Mapping[str, VariantSpec], name: str) -> list[str]:
     """The circle of `extends` that the variant is part of, starting with it."""
     names = [name]
     current = variants[name].extends
@@ -79,8 +80,7 @@ def check_users(
 ) -> None:
     """The names in controls, claims and tune. To be called when all that makes variants could be read."""
     names = tuple(dict.fromkeys((*variants, *generated_names(tuple(generators.values())))))
-    for place, control in controls.items():
-        _must_exist(findings, (*place, "to"), control.to, names)
+    comparable = (*names, *_check_controls(findings, controls, names))
     ids: dict[str, Place] = {}
     for place, claim in claims.items():
         if claim.id in ids:
@@ -88,7 +88,7 @@ def check_users(
             findings.add(Fault((*place, "id"), f"the claim {claim.id!r} stands at {where} already"))
         ids.setdefault(claim.id, place)
         for inner, name in claim.variants_named():
-            _must_exist(findings, (*place, *inner), name, names)
+            _must_exist(findings, (*place, *inner), name, comparable)
         if isinstance(claim, Trend):
             _check_trend(findings, place, claim, [x for x in generators.values() if isinstance(x, Sweep)])
         if isinstance(claim, Interaction):
@@ -99,6 +99,31 @@ def check_users(
         _must_exist(findings, ("tune", "from"), tune.start, variants)
     for index, name in enumerate(tune.also if tune is not None else ()):
         _must_exist(findings, ("tune", "also", index), name, names)
+
+
+def _check_controls(
+    findings: Findings, controls: Mapping[Place, Control], names: tuple[str, ...]
+) -> tuple[str, ...]:
+    """The names of the variants that controls add: each new, and fit to be a name."""
+    added: dict[str, Place] = {}
+    baseline = findings.document.data.get("baseline")
+    for place, control in controls.items():
+        _must_exist(findings, (*place, "to"), control.to, names)
+        name = control.name(str(baseline))
+        if control.to == baseline:
+            findings.add(
+                Fault((*place, "to"), f"{show(control.to)} is the baseline itself", hint="name a variant")
+            )
+        elif name in added:
+            findings.add(Fault(place, f"stands at {findings.document.where(*added[name])} already"))
+        elif name in names:
+            hint = "rename the variant that has this name"
+            findings.add(Fault(place, f"adds a variant {show(name)}, but there is one already", hint=hint))
+        elif control.to in names and (fault := variant_name_fault(name)):
+            hint = f"shorten the name of {show(baseline)} or of {show(control.to)}"
+            findings.add(Fault(place, f"adds a variant {show(name)}, whose name {fault}", hint=hint))
+        added.setdefault(name, place)
+    return tuple(added)
 
 
 def _must_exist(findings: Findings, place: Place, name: str, names: Iterable[str]) -> None:

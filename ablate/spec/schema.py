@@ -7,7 +7,7 @@ refer to one another, arguments that depend on a mechanism) only `validate` find
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -15,7 +15,6 @@ from pydantic import BaseModel
 from ablate.spec.catalogue import (
     ATTENTION,
     BACKBONES,
-    LATER_BACKBONES,
     OPTIMIZERS,
     SCHEDULES,
     SOURCES,
@@ -32,16 +31,27 @@ Schema = dict[str, Any]
 
 _NAMES: dict[str, tuple[str, ...]] = {
     "data.source": tuple(SOURCES),
-    "model.backbone": (*BACKBONES, *LATER_BACKBONES),
+    "model.backbone": tuple(BACKBONES),
     "model.attention.name": tuple(ATTENTION),
     "train.optimizer.name": tuple(OPTIMIZERS),
     "train.schedule.name": tuple(SCHEDULES),
 }
 _OPEN = ("data.source", "model.backbone", "model.attention.name")  # an import path is a name too
-_ARGUMENTS: dict[str, dict[str, Argument]] = {
-    "model.args": {k: v for entry in BACKBONES.values() for k, v in entry.args.items()},
-    "model.attention.args": {k: v for entry in ATTENTION.values() for k, v in entry.args.items()},
-    "train.optimizer.args": {k: v for entry in OPTIMIZERS.values() for k, v in entry.args.items()},
+
+
+def _by_name(entries: Iterable[Mapping[str, Argument]]) -> dict[str, tuple[Argument, ...]]:
+    """Each argument's name with all that it stands for: two entries may mean different things by one name."""
+    found: dict[str, tuple[Argument, ...]] = {}
+    for name, argument in (pair for args in entries for pair in args.items()):
+        others = found.get(name, ())
+        found[name] = others if argument in others else (*others, argument)
+    return found
+
+
+_ARGUMENTS: dict[str, dict[str, tuple[Argument, ...]]] = {
+    "model.args": _by_name(entry.args for entry in BACKBONES.values()),
+    "model.attention.args": _by_name(entry.args for entry in ATTENTION.values()),
+    "train.optimizer.args": _by_name(entry.args for entry in OPTIMIZERS.values()),
 }
 _SETTING_KEY = r"^(data|model|train)\.[\w.]+$"
 
@@ -59,7 +69,7 @@ DESCRIPTIONS: dict[str, str] = {
     "data.augment.flip": "mirror half of the images",
     "data.augment.jitter": "strength of brightness, contrast, saturation and hue changes",
     "data.augment.rotate": "largest angle in degrees",
-    "model.backbone": "the network; package.module:function for your own",
+    "model.backbone": "the network; also torchvision:NAME, timm:NAME or package.module:function",
     "model.args": "the backbone's arguments",
     "model.weights": "null, default, pretraining:NAME, or the path of a weights file",
     "model.attention": "null: none",
@@ -128,6 +138,11 @@ def json_schema() -> Schema:
         | {
             "analysis": _of(Analysis, definitions),
             "defaults": {"anyOf": [settings, {"type": "null"}]},
+            "pretraining": {
+                "type": ["object", "null"],
+                "description": "networks trained first, a start for model.weights: pretraining:NAME",
+                "additionalProperties": variant,
+            },
             "variants": {"type": "object", "minProperties": 1, "additionalProperties": variant},
             "claims": {
                 "type": ["array", "null"],
@@ -181,7 +196,7 @@ def _enrich(schema: Schema, definitions: Schema, prefix: str) -> None:
             inner.pop("type", None)
             inner["anyOf"] = [*options, {"type": "string", "pattern": ":"}] if key in _OPEN else options
         if key in _ARGUMENTS:
-            inner["properties"] = {name: _argument(argument) for name, argument in _ARGUMENTS[key].items()}
+            inner["properties"] = {name: _any_of(several) for name, several in _ARGUMENTS[key].items()}
         if key != "train.stages":
             _enrich(_target(inner, definitions), definitions, f"{key}.")
 
@@ -190,11 +205,20 @@ def _setting(key: str, settings: Schema, definitions: Schema) -> Schema:
     """The schema of one dotted setting."""
     for prefix, arguments in _ARGUMENTS.items():
         if key.startswith(f"{prefix}."):
-            return _argument(arguments[key.removeprefix(f"{prefix}.")])
+            return _any_of(arguments[key.removeprefix(f"{prefix}.")])
     schema = settings
     for part in key.split("."):
         schema = _target(schema, definitions)["properties"][part]
     return schema
+
+
+def _any_of(arguments: tuple[Argument, ...]) -> Schema:
+    """One of the things that go by a name; which one depends on the mechanism, and `validate` knows."""
+    schemas = [_argument(argument) for argument in arguments]
+    if len(schemas) == 1:
+        return schemas[0]
+    docs = " · ".join(dict.fromkeys(schema["description"] for schema in schemas))
+    return {"anyOf": schemas, "description": docs}
 
 
 def _argument(argument: Argument) -> Schema:
@@ -208,6 +232,10 @@ def _argument(argument: Argument) -> Schema:
     schema: Schema = {"type": types[argument.kind]} | {
         key: limit for key, limit in limits.items() if limit is not None
     }
+    if argument.odd:
+        schema["not"] = {"multipleOf": 2}
+    if argument.choices:
+        schema["enum"] = list(argument.choices)
     if argument.length is not None:
         nullable = {"anyOf": [schema, {"type": "null"}]} if None in argument.default else schema
         schema = {

@@ -62,10 +62,16 @@ class VariantSpec(Frozen):
 
 
 class Control(Frozen):
-    """The baseline widened until it costs what `to` costs."""
+    """The baseline with an argument of its backbone, `by`, raised until it costs what `to` costs."""
 
     match: Literal["params", "macs"]
     to: str = Field(description="the variant whose budget is matched")
+    by: str = Field("width", min_length=1, description="the numeric argument of the backbone that is raised")
+
+    def name(self, baseline: str) -> str:
+        """Of the variant that it makes: ``"baseline params=msa"``."""
+        how = "" if self.by == "width" else f" by={self.by}"
+        return f"{baseline} {self.match}={self.to}{how}"
 
 
 class Analysis(Frozen):
@@ -160,6 +166,7 @@ class Study(Head):
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     defaults: Settings = Settings()
+    pretraining: dict[str, VariantSpec] = Field(default_factory=dict)
     variants: dict[str, VariantSpec]
     sweeps: tuple[Sweep, ...] = ()
     designs: tuple[Design, ...] = ()

@@ -11,8 +11,9 @@ import contextlib
 import json
 import os
 import re
+import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,47 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ablate.train.state import FitState
+
 FORMAT = 1
 KEPT = 2  # the newest, and the one before it in case the disk loses the newest
 _NAME = re.compile(r"checkpoint-(\d{6})-(\d{9})\.safetensors")
+
+
+@dataclass
+class TimedSaver:
+    """Saves a fit's state as epochs end, and within long ones, for a stated share of the training time.
+
+    share: of the time that saving may take; the first epoch's end is always saved. every_s: at least so often
+    within an epoch, if the share allows. extra: what is to be kept beside the state, asked at each save.
+    """
+
+    checkpoints: Checkpoints
+    extra: Callable[[], Mapping[str, Any]] = dict
+    share: float = 0.02
+    every_s: float = 300.0
+    clock: Callable[[], float] = time.monotonic
+    on_fault: Callable[[str], None] = lambda _: None
+    _last: float = field(init=False)
+    _cost_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._last = self.clock()
+
+    def due(self, *, epoch_ended: bool) -> bool:
+        waited = self.clock() - self._last
+        return waited >= max(0.0 if epoch_ended else self.every_s, self._cost_s / self.share)
+
+    def save(self, state: FitState) -> None:
+        """A disk that takes no checkpoint ends no training: it is said, and tried again later."""
+        began = self.clock()
+        step = len(state.partial.sizes) if state.partial else 0
+        try:
+            self.checkpoints.save({"fit": state.state_dict(), **self.extra()}, epoch=state.epoch, step=step)
+        except OSError as error:
+            self.on_fault(f"no checkpoint after epoch {state.epoch}: {error}")
+        self._last = self.clock()
+        self._cost_s = self._last - began
 
 
 @dataclass

@@ -26,8 +26,8 @@ class Batches(Protocol):
     def __len__(self) -> int:
         """Batches an epoch."""
 
-    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """(images float32 [B,C,H,W], labels int64 [B]) of epoch 0, 1, …"""
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """(images float32 [B,C,H,W], labels int64 [B]) of epoch 0, 1, …, from the batch `first` on."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -23,10 +23,12 @@ from torch.nn import functional
 
 from ablate.errors import AblateError, MachineError
 from ablate.train.evaluate import Batches, Evaluation, evaluate
+from ablate.train.groups import gradients_kept, trainable
 from ablate.train.log import Progress
 from ablate.train.precision import autocast, numerics
-from ablate.train.recipe import Recipe, trainable
-from ablate.train.state import EpochLog, EpochRow, FitState, StepRow, prepare
+from ablate.train.recipe import Recipe
+from ablate.train.recompute import recomputed
+from ablate.train.state import EpochLog, EpochRow, FitState, Partial, Saver, StepRow, prepare
 
 
 class NonFiniteLoss(AblateError):
@@ -61,31 +63,48 @@ def fit(
     log: EpochLog | None = None,
     on_progress: Callable[[dict[str, Any]], None] | None = None,
     start: Mapping[str, Any] | None = None,
+    saver: Saver | None = None,
 ) -> FitResult:
-    """Train `network` (moved to `device`, in place) for `recipe.epochs` epochs.
+    """Train `network` (moved to `device`, in place) for all epochs or steps of the recipe, stage by stage.
 
-    start: the `state_dict` of a `FitState` to go on from. on_progress: told at most twice a second of epoch,
-    epochs, step, steps (of this epoch), loss, accuracy, images_per_s; a GPU's figures are the last epoch's.
-    Raises NonFiniteLoss at the end of the epoch in which the loss stopped being a number.
+    start: the `state_dict` of a `FitState` to go on from, to the same last bit as if it had never stopped.
+    saver: asked after every step whether to save one. on_progress: told at most twice a second of epoch,
+    epochs, step, steps (of this epoch), stage, stages (where there are several), loss, accuracy,
+    images_per_s; a GPU's figures are the last epoch's. Afterwards the same parameters as before take
+    gradients. Raises NonFiniteLoss at the end of the epoch in which the loss stopped being a number.
     """
     device = torch.device(device)
     steps = count_steps(train, recipe)
-    state = prepare(network, recipe, steps, device)
-    if start is not None:
-        state.load_state_dict(start)
-    model = torch.compile(network) if recipe.compile else network
-    progress = Progress(on_progress, recipe.epochs, steps, device)
-    with numerics(deterministic=recipe.deterministic), _generators_kept(device), _compile_explained(recipe):
-        while state.epoch < recipe.epochs:
+    with (
+        gradients_kept(network),
+        numerics(deterministic=recipe.deterministic),
+        _generators_kept(device),
+        _compile_explained(recipe),
+        recomputed(network) if recipe.gradient_checkpointing else nullcontext(),
+    ):
+        state = prepare(network, recipe, steps, device)
+        if start is not None:
+            state.load_state_dict(start)
+            if log is not None:
+                log.resume(state)
+        model = torch.compile(network) if recipe.compile else network
+        progress = Progress(on_progress, state.spans[-1].end, steps, device, len(state.spans))
+        while state.epoch < state.spans[-1].end:
+            if state.epoch == state.span.end:
+                state.enter(state.stage + 1)
+                if recipe.compile:
+                    torch.compiler.reset()  # after eight graphs of one network the compiler gives up
             _seed_generators(dropout_seed + state.epoch, device)
-            passed = _train_epoch(model, state, train, recipe, steps, progress)
+            passed = _train_epoch(model, state, train, recipe, progress, saver)
             _check_losses(passed.losses, state, recipe)
-            figures = _validate(model, validation, recipe, device, state.epoch + 1)
-            row, step_rows = _epoch_row(state, passed, figures), _step_rows(state.epoch, passed)
-            state.finish_epoch(row)
+            figures = _validate(model, validation, recipe, device, state)
+            row, step_rows = _epoch_row(state, passed, figures), _step_rows(state, passed)
+            state.finish_epoch(row, step_rows)
             progress.finished(row)
             if log is not None:
                 log.epoch(row, step_rows, state)
+            if saver is not None and state.epoch < state.spans[-1].end and saver.due(epoch_ended=True):
+                saver.save(state)
     rates = [row.images_per_s for row in state.history]
     return FitResult(state, float(np.median(rates)))
 
@@ -104,24 +123,58 @@ def count_steps(train: Batches, recipe: Recipe) -> int:
     return steps - lone
 
 
+def in_training_mode(model: nn.Module, state: FitState) -> None:
+    """Training mode, in which what the stage freezes stays as in evaluation: statistics fixed, no dropout."""
+    model.train()
+    for module in state.frozen:
+        module.training = False
+
+
 def train_step(
     model: nn.Module, state: FitState, x: Tensor, y: Tensor, recipe: Recipe
 ) -> tuple[Tensor, Tensor]:
-    """One step on images [B,C,H,W] and labels [B]: (loss, number of hits), both left on the device."""
+    """One step on images [B,C,H,W] and labels [B]: (loss, number of hits), both left on the device.
+
+    With `recipe.accumulate` the images go through the network in parts; a part's gradient has the weight of
+    its share, so that the sum is the gradient of the mean loss over all B.
+    """
     if recipe.channels_last:
         x = x.contiguous(memory_format=torch.channels_last)
-    with autocast(recipe.precision, x.device):
-        logits = model(x)
-    logits = logits.float()
-    loss = functional.cross_entropy(logits, y, label_smoothing=recipe.label_smoothing)
     state.optimizer.zero_grad(set_to_none=True)
-    state.scaler.scale(loss).backward()
+    if recipe.accumulate == 1:
+        loss, hits = _pass_back(model, state, x, y, recipe)
+    else:
+        parts = _parts(len(y), recipe)
+        pairs = zip(x.tensor_split(parts), y.tensor_split(parts), strict=True)
+        figures = [_pass_back(model, state, *pair, recipe, share=len(pair[1]) / len(y)) for pair in pairs]
+        loss, hits = (torch.stack(column).sum() for column in zip(*figures, strict=True))
     if recipe.clip_norm is not None:
         state.scaler.unscale_(state.optimizer)
         nn.utils.clip_grad_norm_(trainable(state.network), recipe.clip_norm)
     state.scaler.step(state.optimizer)
     state.scaler.update()
+    return loss, hits
+
+
+def _pass_back(
+    model: nn.Module, state: FitState, x: Tensor, y: Tensor, recipe: Recipe, share: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Add the gradient of `share` times the mean loss: (that loss, number of hits)."""
+    with autocast(recipe.precision, x.device):
+        logits = model(x)
+    logits = logits.float()
+    loss = functional.cross_entropy(logits, y, label_smoothing=recipe.label_smoothing)
+    if share != 1.0:
+        loss = share * loss
+    state.scaler.scale(loss).backward()
     return loss.detach(), (logits.detach().argmax(1) == y).sum()
+
+
+def _parts(count: int, recipe: Recipe) -> int:
+    """Parts of a step of `count` images: batch norm has no use for a part of one image, unless the recipe
+    itself asks for such parts."""
+    smallest = 2 if recipe.batch_size >= 2 * recipe.accumulate else 1
+    return min(recipe.accumulate, max(1, count // smallest))
 
 
 @dataclass(frozen=True)
@@ -135,32 +188,47 @@ class _Pass:
 
 
 def _train_epoch(
-    model: nn.Module, state: FitState, train: Batches, recipe: Recipe, steps: int, progress: Progress
+    model: nn.Module,
+    state: FitState,
+    train: Batches,
+    recipe: Recipe,
+    progress: Progress,
+    saver: Saver | None,
 ) -> _Pass:
     began = time.perf_counter()
-    model.train()
-    sizes: list[int] = []
-    losses: list[Tensor] = []
-    hits: list[Tensor] = []
-    for step, (x, y) in enumerate(islice(train.epoch(state.epoch), steps)):
-        state.schedule.before_step(state.epoch * steps + step)
+    in_training_mode(model, state)
+    first, steps = state.span.first_step(state.epoch), state.span.steps_in(state.epoch)
+    progress.begin(state.stage + 1, steps)
+    if state.partial is None:
+        state.partial = Partial()
+    else:
+        _set_generators(state.partial.generators, progress.device)
+    so_far, before = state.partial, state.partial.seconds
+    begun = len(so_far.sizes)
+    for step, (x, y) in enumerate(islice(train.epoch(state.epoch, begun), steps - begun), start=begun):
+        state.schedule.before_step(first + step)
         loss, hit = train_step(model, state, x, y, recipe)
-        sizes.append(len(y))
-        losses.append(loss)
-        hits.append(hit)
-        progress.step(state.epoch, sizes, losses, hits)
-    on_host = torch.stack([torch.stack(losses), torch.stack(hits).float()]).cpu().numpy()
-    return _Pass(sizes, on_host[0], on_host[1], time.perf_counter() - began)
+        so_far.sizes.append(len(y))
+        so_far.losses.append(loss)
+        so_far.hits.append(hit)
+        progress.step(state.epoch, so_far.sizes, so_far.losses, so_far.hits)
+        if saver is not None and step + 1 < steps and saver.due(epoch_ended=False):
+            so_far.seconds = before + time.perf_counter() - began
+            so_far.generators = _get_generators(progress.device)
+            saver.save(state)
+    on_host = torch.stack([torch.stack(so_far.losses), torch.stack(so_far.hits).float()]).cpu().numpy()
+    return _Pass(so_far.sizes, on_host[0], on_host[1], before + time.perf_counter() - began)
 
 
 def _validate(
-    model: nn.Module, validation: Batches, recipe: Recipe, device: torch.device, epoch: int
+    model: nn.Module, validation: Batches, recipe: Recipe, device: torch.device, state: FitState
 ) -> Evaluation:
     figures = evaluate(
         model, validation, device=device, precision=recipe.precision, channels_last=recipe.channels_last
     )
     if not np.isfinite(figures.loss):
-        raise NonFiniteLoss(_broke_down(f"the validation loss is {figures.loss} after epoch {epoch}", recipe))
+        what = f"the validation loss is {figures.loss} after epoch {state.epoch + 1}"
+        raise NonFiniteLoss(_broke_down(what, state, recipe))
     return figures
 
 
@@ -168,27 +236,30 @@ def _epoch_row(state: FitState, passed: _Pass, figures: Evaluation) -> EpochRow:
     count = sum(passed.sizes)
     return EpochRow(
         epoch=state.epoch + 1,
-        lr=_lr_of(state, state.epoch * len(passed.sizes)),
+        lr=_lr_of(state, 0),
         train_loss=float(np.average(passed.losses.astype(np.float64), weights=passed.sizes)),
         train_accuracy=100 * float(passed.hits.sum()) / count,
         validation_loss=figures.loss,
         validation_accuracy=figures.accuracy,
         seconds=passed.seconds,
         images_per_s=count / passed.seconds,
+        stage=state.stage + 1,
     )
 
 
-def _step_rows(epoch: int, passed: _Pass) -> list[StepRow]:
+def _step_rows(state: FitState, passed: _Pass) -> list[StepRow]:
+    """Counted over the whole run: every epoch but the very last has all its steps."""
     batches = zip(passed.sizes, passed.losses, passed.hits, strict=True)
     return [
-        StepRow(step, epoch + 1, float(loss), 100 * float(hit) / size)
-        for step, (size, loss, hit) in enumerate(batches, start=epoch * len(passed.sizes) + 1)
+        StepRow(step, state.epoch + 1, float(loss), 100 * float(hit) / size)
+        for step, (size, loss, hit) in enumerate(batches, start=state.epoch * state.span.epoch_steps + 1)
     ]
 
 
 def _lr_of(state: FitState, step: int) -> float:
-    state.schedule.before_step(step)
-    return float(state.optimizer.param_groups[0]["lr"])
+    """The highest rate of any parameter at a step of the epoch that is under way, counted from 0."""
+    state.schedule.before_step(state.span.first_step(state.epoch) + step)
+    return max(float(group["lr"]) for group in state.optimizer.param_groups)
 
 
 def _check_losses(losses: np.ndarray, state: FitState, recipe: Recipe) -> None:
@@ -197,18 +268,24 @@ def _check_losses(losses: np.ndarray, state: FitState, recipe: Recipe) -> None:
         return
     step = int(wrong[0])
     before = ", ".join(f"{loss:.4g}" for loss in losses[max(0, step - 3) : step])
-    lr = _lr_of(state, state.epoch * len(losses) + step)
-    place = f"epoch {state.epoch + 1}, step {step + 1} of {len(losses)}, lr {lr:g}"
+    place = f"epoch {state.epoch + 1}, step {step + 1} of {len(losses)}, lr {_lr_of(state, step):g}"
     came = f", after {before}" if before else ""
-    raise NonFiniteLoss(_broke_down(f"the training loss is {losses[step]} at {place}{came}", recipe))
+    what = f"the training loss is {losses[step]} at {place}{came}"
+    raise NonFiniteLoss(_broke_down(what, state, recipe, first=state.epoch == step == 0))
 
 
-def _broke_down(what: str, recipe: Recipe) -> str:
-    ways = [
-        "lower train.optimizer.lr",
-        "set train.clip_norm, such as 1.0",
-        "warm up with the cosine schedule",
-    ]
+def _broke_down(what: str, state: FitState, recipe: Recipe, first: bool = False) -> str:
+    """What happened, and what can mend it. first: no step has been taken, so the rate is not to blame."""
+    stage = state.span.recipe
+    where = "train" if len(state.spans) == 1 else f"train.stages[{state.stage}]"
+    ways = []
+    if first:
+        ways.append("no weight has changed yet: look at the images, the initial weights and the network")
+    else:
+        ways.append(f"lower the learning rate ({where}.optimizer.lr{f', {where}.lr' * bool(stage.lr_by)})")
+        ways.append("lower train.clip_norm" if recipe.clip_norm else "set train.clip_norm, such as 1.0")
+        if state.epoch == state.span.first_epoch and not stage.schedule_args.get("warmup"):
+            ways.append("warm up with the cosine schedule")
     if recipe.precision != "fp32":
         ways.append("set train.precision: fp32")
     return f"{what}\n    {'; '.join(ways)}"
@@ -222,6 +299,24 @@ def _seed_generators(seed: int, device: torch.device) -> None:
             torch.cuda.manual_seed(seed)
     elif device.type == "mps":
         torch.mps.manual_seed(seed)
+
+
+def _get_generators(device: torch.device) -> dict[str, Tensor]:
+    """The states of the generators that dropout draws from."""
+    found = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        found["cuda"] = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        found["mps"] = torch.mps.get_rng_state()
+    return found
+
+
+def _set_generators(states: Mapping[str, Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states["cpu"].cpu())
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"].cpu(), device)
+    elif device.type == "mps":
+        torch.mps.set_rng_state(states["mps"].cpu())
 
 
 @contextmanager

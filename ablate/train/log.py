@@ -26,10 +26,12 @@ class CurveFiles:
     Floats are written in full, so reading gives back the same number.
     """
 
-    def __init__(self, epochs: Path, steps: Path, log: Path) -> None:
-        self._files = [path.open("w", encoding="utf-8", newline="") for path in (epochs, steps, log)]
+    def __init__(self, epochs: Path, steps: Path, log: Path, *, resumed: bool = False) -> None:
+        """resumed: the log goes on after what it holds."""
+        self._files = [path.open("w", encoding="utf-8", newline="") for path in (epochs, steps)]
+        self._log: TextIO = log.open("a" if resumed else "w", encoding="utf-8", newline="")
+        self._files.append(self._log)
         self._epochs, self._steps = (csv.writer(file, lineterminator="\n") for file in self._files[:2])
-        self._log: TextIO = self._files[2]
         self._epochs.writerow(EpochRow._fields)
         self._steps.writerow(StepRow._fields)
 
@@ -48,11 +50,18 @@ class CurveFiles:
         self._epochs.writerow(row)
         self._steps.writerows(steps)
         best = " (best so far)" if state.best_epoch == row.epoch else ""
+        stage = f"stage {row.stage} of {len(state.spans)}, " if len(state.spans) > 1 else ""
         self.line(
-            f"epoch {row.epoch}: lr {row.lr:.3g}, train loss {row.train_loss:.4f}, "
+            f"{stage}epoch {row.epoch}: lr {row.lr:.3g}, train loss {row.train_loss:.4f}, "
             f"accuracy {row.train_accuracy:.2f} %; validation loss {row.validation_loss:.4f}, "
             f"accuracy {row.validation_accuracy:.2f} %{best}; {row.images_per_s:.0f} images/s"
         )
+
+    def resume(self, state: FitState) -> None:
+        self._epochs.writerows(state.history)
+        self._steps.writerows(state.steps)
+        under_way = f" and {len(state.partial.sizes)} steps of the next" if state.partial else ""
+        self.line(f"goes on after epoch {state.epoch}{under_way}, from a checkpoint")
 
     def line(self, text: str) -> None:
         """One dated line of the log; everything written so far reaches the files."""
@@ -87,19 +96,35 @@ def _now() -> str:
 
 
 class Progress:
-    """Tells the caller how far the fit is, at most twice a second."""
+    """Tells the caller how far the fit is, at most twice a second.
+
+    epochs: in all stages. steps: of an epoch; `begin` sets those of an epoch that is cut short.
+    """
 
     INTERVAL_S = 0.5
 
     def __init__(
-        self, tell: Callable[[dict[str, Any]], None] | None, epochs: int, steps: int, device: torch.device
+        self,
+        tell: Callable[[dict[str, Any]], None] | None,
+        epochs: int,
+        steps: int,
+        device: torch.device,
+        stages: int = 1,
     ) -> None:
-        self.tell, self.epochs, self.steps = tell, epochs, steps
+        self.tell, self.epochs, self.steps, self.stages = tell, epochs, steps, stages
+        self.where: dict[str, int] = {}
         # Reading a running loss makes the host wait for any device but the CPU.
+        self.device = device
         self.reads_running = device.type == "cpu"
         self.figures: dict[str, Any] = {"loss": None, "accuracy": None, "images_per_s": None}
         self.began = time.monotonic()
         self.told = -float("inf")
+
+    def begin(self, stage: int, steps: int) -> None:
+        """An epoch of so many steps begins in this stage, counted from 1."""
+        self.steps = steps
+        if self.stages > 1:
+            self.where = {"stage": stage, "stages": self.stages}
 
     def step(self, epoch: int, sizes: list[int], losses: list[Tensor], hits: list[Tensor]) -> None:
         now = time.monotonic()
@@ -119,6 +144,7 @@ class Progress:
                 "epochs": self.epochs,
                 "step": len(sizes),
                 "steps": self.steps,
+                **self.where,
                 **self.figures,
             }
         )

@@ -9,19 +9,19 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from ablate.errors import Problems
+from ablate.errors import Problems, StudyError
 from ablate.record import PlannedDesign, PlannedSweep
 from ablate.spec.catalogue import ATTENTION
 from ablate.spec.dotted import lay_over
 from ablate.spec.generators import Generator
-from ablate.spec.names import label_of
+from ablate.spec.names import label_of, pretraining_of
 from ablate.spec.settings import Settings
-from ablate.spec.study import Study, variant_data
+from ablate.spec.study import Study, VariantSpec, variant_data
 from ablate.spec.sweeps import Cell, Design, Level, Sweep
 from ablate.spec.validation import faults_in
-from ablate.variants.identity import ABSENT, canonical, differences, variant_id
+from ablate.variants.identity import ABSENT, canonical, complete, differences, variant_id
 
-Origin = Literal["variant", "sweep", "design", "matrix", "control"]
+Origin = Literal["variant", "sweep", "design", "matrix", "control", "pretraining"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Variant:
     aliases: its other names. where: the line that named it. changed: the dotted settings that differ from the
     baseline's, with the whole attention under "model.attention" when only one of the two has any.
     switches: the on/off arguments of its attention; without attention, those of the study's mechanisms, all
-    off.
+    off. pretraining: the id of the pretraining that it starts from, which its weights name; None: none.
     """
 
     name: str
@@ -41,20 +41,25 @@ class Variant:
     where: str = ""
     changed: dict[str, Any] = field(default_factory=dict)
     switches: dict[str, bool] = field(default_factory=dict)
+    pretraining: str | None = None
 
     @cached_property
     def id(self) -> str:
         """12 hex characters over the canonical settings: the same for the same content under any name."""
-        return variant_id(self.settings)
+        return variant_id(self.settings, pretraining=self.pretraining)
 
 
 @dataclass(frozen=True)
 class Expansion:
-    """The variants of a study, the baseline first, and its sweeps and designs in terms of their names."""
+    """The variants of a study, the baseline first, and its sweeps and designs in terms of their names.
+
+    pretraining: networks that are trained first and compared with nothing, each after those it starts from.
+    """
 
     variants: tuple[Variant, ...]
     sweeps: tuple[PlannedSweep, ...] = ()
     designs: tuple[PlannedDesign, ...] = ()
+    pretraining: tuple[Variant, ...] = ()
 
     def find(self, name: str) -> Variant | None:
         """The variant of that name or alias."""
@@ -69,6 +74,9 @@ def expand(study: Study, *, precision: Callable[[str], str] | None = None) -> Ex
     StudyError when two different contents would have the same name.
     """
     pool = _Pool(study, precision or str)
+    for name in study.pretraining:
+        pool.add_pretraining(name)
+    pool.problems.raise_if_any()
     for name in dict.fromkeys((study.baseline, *study.variants)):
         data = variant_data(pool.defaults, study.variants, name)
         pool.add(name, data, origin="variant", where=study.where("variants", name))
@@ -87,7 +95,7 @@ def expand(study: Study, *, precision: Callable[[str], str] | None = None) -> Ex
                 )
             )
     pool.problems.raise_if_any()
-    return Expansion(pool.finished(), tuple(sweeps), tuple(designs))
+    return Expansion(pool.finished(), tuple(sweeps), tuple(designs), tuple(pool.pretraining.values()))
 
 
 class _Pool:
@@ -98,21 +106,17 @@ class _Pool:
         self.precision = precision
         self.defaults = study.defaults.model_dump()
         self.problems = Problems()
+        self.pretraining: dict[str, Variant] = {}
+        self._specs: dict[str, VariantSpec] = {**study.pretraining, **study.variants}
         self._by_id: dict[str, Variant] = {}
         self._id_of: dict[str, str] = {}
 
     def add(self, name: str, data: Mapping[str, Any], *, origin: Origin, where: str) -> str:
         """The name under which this content is known from now on."""
-        try:
-            settings = _without_idle_attention(Settings.model_validate(data))
-        except ValidationError as error:
-            for fault in faults_in(error, Settings):
-                self.problems.add(
-                    fault.message, where=where, field=f"{name}: {'.'.join(map(str, fault.place))}"
-                )
+        variant = self._variant(name, data, origin, where)
+        if variant is None:
             return name
-        variant = Variant(name, settings, origin=origin, where=where)
-        content = variant_id(self._resolved(settings))
+        content = variant_id(self._resolved(variant.settings), pretraining=variant.pretraining)
         known = self._by_id.get(content)
         if self._id_of.setdefault(name, content) != content:
             other = self._by_id[self._id_of[name]]
@@ -127,6 +131,31 @@ class _Pool:
         if name not in (known.name, *known.aliases):
             self._by_id[content] = replace(known, aliases=(*known.aliases, name))
         return known.name
+
+    def _variant(self, name: str, data: Mapping[str, Any], origin: Origin, where: str) -> Variant | None:
+        """None where the settings are faulty, which `problems` then says."""
+        try:
+            settings = _without_idle_attention(Settings.model_validate(data))
+        except ValidationError as error:
+            for fault in faults_in(error, Settings):
+                self.problems.add(
+                    fault.message, where=where, field=f"{name}: {'.'.join(map(str, fault.place))}"
+                )
+            return None
+        start = pretraining_of(settings.model.weights)
+        pretraining = self.add_pretraining(start).id if start is not None else None
+        return Variant(name, settings, origin=origin, where=where, pretraining=pretraining)
+
+    def add_pretraining(self, name: str) -> Variant:
+        """The pretraining of that name, after what it starts from: the loader has refused circles."""
+        if name not in self.pretraining:
+            data = variant_data(self.defaults, self._specs, name)
+            where = self.study.where("pretraining", name)
+            variant = self._variant(name, data, "pretraining", where)
+            if variant is None:
+                raise StudyError(self.problems.found)
+            self.pretraining[name] = variant
+        return self.pretraining[name]
 
     def _resolved(self, settings: Settings) -> Settings:
         update = {"precision": self.precision(settings.train.precision)}
@@ -143,7 +172,7 @@ class _Pool:
         """With the level it starts from, a point of the curve that the file need not list."""
         start = self._by_id[self._id_of[sweep.start]]
         points = [(level, name) for level, name in zip(sweep.levels, names, strict=True)]
-        value = _value_at(canonical(start.settings), sweep.setting)
+        value = _value_at(complete(start.settings), sweep.setting)
         fits = (
             isinstance(value, int | float) and not isinstance(value, bool)
             if sweep.numeric
@@ -178,18 +207,21 @@ class _Pool:
 
 def _without_idle_attention(settings: Settings) -> Settings:
     """An attention with nothing switched on is none, for whoever builds it too."""
-    if settings.model.attention is None or canonical(settings)["model"]["attention"] is not None:
+    if settings.model.attention is None or complete(settings)["model"]["attention"] is not None:
         return settings
     return settings.model_copy(update={"model": settings.model.model_copy(update={"attention": None})})
 
 
 def _changed(baseline: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    """What differs, at its value here: a default that leaves no trace in the canonical form has one too."""
+    whole = complete(settings)
     found = differences(baseline, canonical(settings))
-    return {key: None if after is ABSENT else after for key, (_, after) in found.items()}
+    values = {key: _value_at(whole, key) if after is ABSENT else after for key, (_, after) in found.items()}
+    return {key: None if value is ABSENT else value for key, value in values.items()}
 
 
 def _switches(settings: Settings, all_off: Mapping[str, bool]) -> dict[str, bool]:
-    attention = canonical(settings)["model"]["attention"]
+    attention = complete(settings)["model"]["attention"]
     if attention is None:
         return dict(all_off)
     entry = ATTENTION.get(attention["name"])

@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from ablate.errors import Problem, StudyError
-from ablate.spec.catalogue import ATTENTION, BACKBONES, OPTIMIZERS, schedule_arguments, with_defaults
+from ablate.spec.catalogue import (
+    ATTENTION,
+    BACKBONES,
+    OPTIMIZERS,
+    Entry,
+    schedule_arguments,
+    with_defaults,
+)
 from ablate.spec.names import is_import_path, module_file
 from ablate.spec.settings import AttentionSettings, OptimizerSettings, ScheduleSettings, Settings
 from ablate.spec.words import show
@@ -36,12 +43,28 @@ TRAINING_CODE = 1
 MEASURE_CODE = 1
 
 
-def canonical(settings: Settings) -> dict[str, Any]:
-    """Plain nested settings with every default filled in, equal for settings that must give equal results.
+def canonical(settings: Settings, *, pretraining: str | None = None) -> dict[str, Any]:
+    """Plain nested settings, equal for settings that must give equal results.
 
+    As `complete`, without what joined later (JOINED_LATER, and arguments of the catalogue) at its defaults.
+    """
+    plain = complete(settings, pretraining=pretraining)
+    for key, value in JOINED_LATER.items():
+        _leave_out(plain, key.split("."), value)
+    model, attention = plain["model"], plain["model"]["attention"]
+    _leave_out_arguments(model["args"], BACKBONES.get(model["backbone"]))
+    if attention is not None:
+        _leave_out_arguments(attention["args"], ATTENTION.get(attention["name"]))
+    return plain
+
+
+def complete(settings: Settings, *, pretraining: str | None = None) -> dict[str, Any]:
+    """Plain nested settings with every default filled in.
+
+    pretraining: the id of the variant that `model.weights: pretraining:NAME` means, to stand in NAME's place.
     Attention with all its switches off is None; `at` is sorted and without repetition; a schedule has its own
-    keys only; lists are lists and whole floats are floats. `data.root` and `train.keep` are absent; so are
-    `train.epochs` where steps or stages take its place, and settings of JOINED_LATER at their defaults.
+    keys only; lists are lists and whole floats are floats. `data.root` and `train.keep` are absent; so is
+    `train.epochs` where steps or stages take its place.
     """
     data = settings.model_dump()
     del data["data"]["root"], data["train"]["keep"]
@@ -49,17 +72,19 @@ def canonical(settings: Settings) -> dict[str, Any]:
     backbone = BACKBONES.get(model.backbone)
     data["model"]["args"] = with_defaults(model.args, backbone.args if backbone else {})
     data["model"]["attention"] = _attention(model.attention)
+    if pretraining is not None:
+        data["model"]["weights"] = f"pretraining:{pretraining}"
     data["train"]["optimizer"] = _optimizer(train.optimizer)
     data["train"]["schedule"] = _schedule(train.schedule)
+    if train.lr:
+        data["train"]["lr"] = _rates(train.lr)
     if train.steps is not None or train.stages:
         del data["train"]["epochs"]
     for stage, plain in zip(train.stages, data["train"]["stages"], strict=True):
         plain["optimizer"] = None if stage.optimizer is None else _optimizer(stage.optimizer)
         plain["schedule"] = None if stage.schedule is None else _schedule(stage.schedule)
-    plain = {section: _normal(values) for section, values in data.items()}
-    for key, value in JOINED_LATER.items():
-        _leave_out(plain, key.split("."), value)
-    return plain
+        plain["lr"] = _rates(stage.lr)
+    return {section: _normal(values) for section, values in data.items()}
 
 
 def _leave_out(plain: Any, parts: Sequence[str], value: Any) -> None:
@@ -86,9 +111,22 @@ def _attention(attention: AttentionSettings | None) -> dict[str, Any] | None:
     }
 
 
+def _leave_out_arguments(args: dict[str, Any], entry: Entry | None) -> None:
+    """Drop those that joined an entry of the catalogue later and are at their defaults."""
+    defaults = with_defaults({}, entry.args) if entry else {}
+    for name, argument in entry.args.items() if entry else ():
+        if argument.joined_later and args.get(name) == _normal(defaults[name]):
+            del args[name]
+
+
 def _optimizer(optimizer: OptimizerSettings) -> dict[str, Any]:
     entry = OPTIMIZERS[optimizer.name]
     return optimizer.model_dump() | {"args": with_defaults(optimizer.args, entry.args)}
+
+
+def _rates(rates: Mapping[str, float]) -> list[list[Any]]:
+    """Pairs, since the order decides: of the globs that name a parameter the last is in force."""
+    return [[glob, rate] for glob, rate in rates.items()]
 
 
 def _schedule(schedule: ScheduleSettings) -> dict[str, Any]:
@@ -110,9 +148,9 @@ def _sha256(data: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def variant_id(settings: Settings) -> str:
-    """12 hex characters over the canonical settings."""
-    return _sha256(canonical(settings))[:12]
+def variant_id(settings: Settings, *, pretraining: str | None = None) -> str:
+    """12 hex characters over the canonical settings. pretraining: as for `canonical`."""
+    return _sha256(canonical(settings, pretraining=pretraining))[:12]
 
 
 def trial_identity(
@@ -127,7 +165,8 @@ def trial_identity(
     """All that can change the result of a trial.
 
     precision: as resolved on the device, in place of `auto`. weights_sha256: of the weights file, in place of
-    its path. sources: SHA-256 of the user's own modules by name.
+    its path; "trial:ID" for the last weights of that trial, known before it is trained. sources: SHA-256 of
+    the user's own modules by name.
     """
     plain = canonical(settings)
     del plain["train"]["precision"]
@@ -216,16 +255,13 @@ def _shown(value: Any) -> str:
     return "(absent)" if value is ABSENT else show(value)
 
 
-def weights_sha256(settings: Settings) -> str | None:
-    """SHA-256 of the weights file's content; None without one. StudyError if it cannot be read."""
-    weights = settings.model.weights
-    if weights is None or weights == "default":
-        return None
+def weights_sha256(path: str | Path) -> str:
+    """SHA-256 of the content of a weights file. StudyError if it cannot be read."""
     try:
-        with Path(weights).open("rb") as file:
+        with Path(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        message = f"the weights file {weights!r} cannot be read: {error.strerror or error}"
+        message = f"the weights file {str(path)!r} cannot be read: {error.strerror or error}"
         raise StudyError([Problem(message, field="model.weights")]) from None
 
 

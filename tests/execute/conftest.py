@@ -98,8 +98,70 @@ def hold_the_interpreter_lock(path):
     ctypes.PyDLL(None).sleep(600)
 
 
+def kill_own_process_while(item):
+    """ "path limit number": dies of the signal as long as the file has fewer lines than the limit."""
+    path, limit, number = item.split()
+    with open(path, "a") as file:
+        file.write("begun\\n")
+    if len(open(path).readlines()) <= int(limit):
+        os.kill(os.getpid(), int(number))
+    return "survived"
+
+
+def leave_a_result_and_die(path):
+    with open(path, "w") as file:
+        file.write("finished")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fork_and_die(path):
+    """The forked child keeps every pipe of this worker open."""
+    child = os.fork()
+    if child == 0:
+        time.sleep(600)
+    with open(path + ".new", "w") as file:
+        file.write(f"{os.getpid()} {child}")
+    os.replace(path + ".new", path)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def pid_and_ask_to_be_replaced(item):
+    from ablate.execute import replace_worker
+    if item == "spoil":
+        replace_worker()
+    return os.getpid()
+
+
+def wait_for_file_then_pid(path):
+    while not os.path.exists(path):
+        time.sleep(0.01)
+    return os.getpid()
+
+
+def fault_in_a_library(item):
+    import json
+    return json.loads("{")
+
+
+def fault_in_ablate(item):
+    from ablate.spec import load_study
+    return load_study("no/such/file.yaml")
+
+
+def raised_from_another(item):
+    try:
+        fault_in_a_library(item)
+    except ValueError as error:
+        exec(compile("raise RuntimeError('generated') from error", "<string>", "exec"), {"error": error})
+
+
 def broken_initializer():
     raise RuntimeError("a planted fault before the first item")
+
+
+def die_without_marker():
+    if not os.path.exists(os.environ["MARKER"]):
+        os._exit(3)
 
 
 def dying_initializer():

@@ -43,12 +43,13 @@ def gone(pid):
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("kill", "was killed (SIGKILL), as the kernel does when memory runs out"),
+        ("kill", "was killed (SIGKILL) by another process; the kernel counts no kill for want of memory"),
         ("segfault", "died of SIGSEGV"),
         ("exit", "ended by itself with exit code 7"),
     ],
 )
-def test_a_crash_is_the_failure_of_its_item_and_the_pool_goes_on(jobs, fault, message):
+def test_a_crash_is_the_failure_of_its_item_and_the_pool_goes_on(jobs, monkeypatch, fault, message):
+    monkeypatch.setattr("ablate.execute.round.memory_kills", lambda: 4)
     items = ["a", fault, "b", fault, "c"]
     with LocalExecutor(2) as executor:
         outcomes = sorted(executor.run(jobs.misbehave, items), key=lambda outcome: outcome.index)
@@ -196,6 +197,136 @@ def test_a_forgotten_executor_leaves_no_worker(jobs):
     wait_for(lambda: gone(outcome.value), "the end of the worker")
 
 
+# Another attempt
+
+
+def test_an_item_whose_worker_died_is_begun_again_and_only_it(jobs, tmp_path):
+    losses = []
+    items = [
+        f"{tmp_path / name} {limit} {signal.SIGSEGV.value}" for name, limit in (("a", 0), ("b", 1), ("c", 0))
+    ]
+    with LocalExecutor(1) as executor:
+        outcomes = list(executor.run(jobs.kill_own_process_while, items, retries=1, on_loss=losses.append))
+    assert [(outcome.index, outcome.value) for outcome in outcomes] == [(i, "survived") for i in range(3)]
+    assert [len((tmp_path / name).read_text().splitlines()) for name in "abc"] == [1, 2, 1]
+    (loss,) = losses
+    assert (loss.index, loss.item, loss.again) == (1, items[1], True)
+    assert loss.failure.message == "the worker process died of SIGSEGV"
+
+
+def test_an_item_that_kills_its_worker_every_time_fails_and_says_how_often(jobs, tmp_path):
+    again = []
+    items = [f"{tmp_path / 'a'} 99 {signal.SIGABRT.value}", f"{tmp_path / 'b'} 0 9"]
+    with LocalExecutor(1) as executor:
+        bad, good = executor.run(
+            jobs.kill_own_process_while, items, retries=2, on_loss=lambda loss: again.append(loss.again)
+        )
+    assert (bad.failure.kind, bad.failure.attempts) == ("crashed", 3)
+    assert again == [True, True, False]
+    assert good.value == "survived"
+
+
+@pytest.mark.parametrize("fault", ["raise", "memory", "sys.exit"])
+def test_what_would_only_come_again_is_not_tried_again(jobs, fault):
+    with LocalExecutor(1) as executor:
+        (outcome,) = executor.run(
+            jobs.misbehave, [fault], retries=3, on_loss=lambda loss: pytest.fail("lost")
+        )
+    assert outcome.failure.attempts == 1
+
+
+def test_a_time_limit_is_no_bad_luck(jobs):
+    losses = []
+    with LocalExecutor(1) as executor:
+        (outcome,) = executor.run(jobs.misbehave, ["hang"], timeout_s=0.5, retries=3, on_loss=losses.append)
+    assert (outcome.failure.kind, outcome.failure.attempts) == ("timeout", 1)
+    assert [loss.again for loss in losses] == [False]
+    assert outcome.failure.message == "stopped after 0.5 s, its time limit (--timeout)"
+
+
+def test_a_worker_that_died_after_its_item_had_finished_costs_nothing(jobs, tmp_path):
+    path = tmp_path / "result"
+    with LocalExecutor(1) as executor:
+        (outcome,) = executor.run(
+            jobs.leave_a_result_and_die, [str(path)], retries=1, on_loss=lambda loss: path.read_text()
+        )
+    assert (outcome.value, outcome.failure) == ("finished", None)
+
+
+def test_when_the_kernel_kills_for_memory_fewer_workers_go_on(jobs, tmp_path, monkeypatch):
+    """Beside others an item may lack memory that it has alone; alone, it has no excuse."""
+    kills = iter(range(1000))
+    monkeypatch.setattr("ablate.execute.round.memory_kills", lambda: next(kills))
+    notes = []
+    items = [f"{tmp_path / 'a'} 1 9", f"{tmp_path / 'b'} 99 9"]
+    with LocalExecutor(3) as executor:
+        outcomes = {
+            outcome.index: outcome
+            for outcome in executor.run(jobs.kill_own_process_while, items, retries=1, on_note=notes.append)
+        }
+        assert executor.workers == 1
+        assert [outcome.value for outcome in executor.run(jobs.double, [1, 2])] == [2, 4]
+    assert outcomes[0].value == "survived"
+    assert outcomes[1].failure.kind == "out-of-memory"
+    assert "because memory had run out" in outcomes[1].failure.message
+    assert notes == [
+        "memory ran out with 3 workers; going on with 2 workers (-j sets how many)",
+        "memory ran out with 2 workers; going on with 1 worker (-j sets how many)",
+    ]
+
+
+def test_a_worker_that_cannot_start_does_not_stop_those_that_can(jobs, tmp_path):
+    """One slot has a device that fails; the other does all the work."""
+    notes = []
+    good, bad = {"MARKER": str(tmp_path / "exists")}, {"MARKER": str(tmp_path / "no" / "such")}
+    (tmp_path / "exists").touch()
+    with LocalExecutor(slots=[good, bad], initializer=jobs.die_without_marker) as executor:
+        wanted = [str(tmp_path / "go")] * 4
+        outcomes = []
+        for outcome in executor.run(
+            jobs.wait_for_file_then_pid,
+            wanted,
+            on_note=lambda n: (notes.append(n), (tmp_path / "go").touch()),
+        ):
+            outcomes.append(outcome)
+    assert [outcome.failure for outcome in outcomes] == [None] * 4
+    assert len({outcome.value for outcome in outcomes}) == 1
+    assert notes == [
+        "the worker processes cannot start: each ended by itself with exit code 3 before it began an item; "
+        "going on with 1 worker (-j sets how many)"
+    ]
+
+
+def test_a_worker_that_asks_for_it_is_replaced(jobs):
+    with LocalExecutor(1) as executor:
+        pids = [o.value for o in executor.run(jobs.pid_and_ask_to_be_replaced, ["a", "b", "spoil", "c", "d"])]
+    assert pids[0] == pids[1] == pids[2]
+    assert pids[3] == pids[4] != pids[2]
+
+
+# Nobody is left behind
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_dead_worker_is_noticed_though_its_child_holds_its_pipes_and_the_child_goes_too(jobs, tmp_path):
+    note = tmp_path / "pids"
+    with LocalExecutor(1) as executor:
+        (outcome,) = executor.run(jobs.fork_and_die, [str(note)])
+        assert outcome.failure.kind in ("crashed", "out-of-memory")
+        wait_for(lambda: all(gone(pid) for pid in read_pids(note)), "the end of worker and child")
+
+
+def test_a_closed_pool_leaves_no_process(jobs):
+    with LocalExecutor(2) as executor:
+        list(executor.run(jobs.double, [1, 2, 3]))
+        started = {child.pid for child in psutil.Process().children()}
+    left = {
+        child.pid for child in psutil.Process().children() if "resource_tracker" not in str(child.cmdline())
+    }
+    assert len(started) >= 3  # two workers and the warden
+    assert not left & started
+
+
 PARENT = """
 import sys
 sys.path.insert(0, {folder!r})
@@ -223,10 +354,12 @@ def test_workers_die_with_their_parent(jobs, tmp_path, job, how):
         [sys.executable, str(script)], stderr=subprocess.DEVNULL, start_new_session=True
     )
     try:
-        workers = [wait_for(lambda note=note: read_pids(note), "the start of an item")[0] for note in notes]
+        family = [
+            pid for note in notes for pid in wait_for(lambda note=note: read_pids(note), "an item's start")
+        ]
         parent.send_signal(how)
         parent.wait(PATIENCE_S)
-        wait_for(lambda: all(gone(worker) for worker in workers), "the end of the workers")
+        wait_for(lambda: all(gone(pid) for pid in family), "the end of the workers and what they started")
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(parent.pid, signal.SIGKILL)

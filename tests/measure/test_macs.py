@@ -40,7 +40,7 @@ def test_squeeze_and_excitation_in_the_published_cnn():
     count = count_macs(network(("se", {"reduction": 16}, ["block*.relu"])), (3, 32, 32))
     assert count.attention == sum(2 * channels**2 // 16 for channels in (32, 64, 128))
     assert count.total == 11_375_616 + count.attention
-    assert count.by_module["attention.block3/relu.squeeze"] == 128 * 8
+    assert count.by_module["attention.block3/relu.gate.squeeze"] == 128 * 8
 
 
 @pytest.mark.parametrize("reduction", [4, 8, 16, 32])
@@ -189,8 +189,8 @@ def test_counters_that_disagree_show_both_numbers_by_module(monkeypatch):
         "fvcore counts 10,321,948 MACs and torch 11,376,128; they must agree"
         "\n    backbone.head.hidden: 7 and 1,048,576"
         "\n    backbone.head.output: 7 and 5,120"
-        "\n    attention.block2.squeeze: 7 and 256"
-        "\n    attention.block2.excite: 7 and 256"
+        "\n    attention.block2.gate.squeeze: 7 and 256"
+        "\n    attention.block2.gate.excite: 7 and 256"
     )
 
 

@@ -52,6 +52,21 @@ CASES = {
         2 * 5 * 7,
     ),
     "einsum, elementwise": (Call(lambda x, w: torch.einsum("bchw,hw->bchw", x, w), (4, 7)), (2, 4, 7), 0),
+    "attention with a mask": (
+        Call(
+            lambda q, k, v, m: F.scaled_dot_product_attention(q, k, v, attn_mask=m),
+            (1, 2, 9, 8),
+            (1, 2, 9, 6),
+            (1, 1, 5, 9),
+        ),
+        (2, 5, 8),
+        2 * 5 * 9 * (8 + 6),
+    ),
+    "along the channels": (
+        Call(lambda x, w: F.conv1d(x[:, 0], w, padding=2), (6, 4, 5)),
+        (1, 4, 7),
+        7 * 6 * 4 * 5,
+    ),
     "attention": (
         Call(lambda q, k, v: F.scaled_dot_product_attention(q, k, v), (1, 2, 9, 8), (1, 2, 9, 6)),
         (2, 5, 8),
@@ -88,6 +103,18 @@ def test_multihead_attention_counts_wherever_it_runs(mode, fused):
     assert count.attention == count.total
     assert torch.backends.mha.get_fastpath_enabled()
     assert network.training is (mode == "train")
+
+
+@pytest.mark.parametrize(("groups", "stride"), [(1, 1), (2, 2)])
+def test_deformable_convolution(groups, stride):
+    ops = pytest.importorskip("torchvision.ops")
+
+    def call(x, weight, offset):
+        return ops.deform_conv2d(x, offset, weight, stride=stride, padding=1)
+
+    side = 6 // stride
+    network = Call(call, (8, 4 // groups, 3, 3), (1, 18, side, side))
+    assert count_macs(network, (4, 6, 6)).total == side**2 * 8 * (4 // groups) * 9
 
 
 def test_an_einsum_that_is_not_understood_is_an_error():

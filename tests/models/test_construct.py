@@ -1,9 +1,13 @@
+import sys
+
 import pytest
 from torch import nn
 
 from ablate.models import ModelError, build_attention, build_backbone
+from ablate.models.attention import MECHANISMS
 
 OWN = """
+import torch
 from torch import nn
 
 class Half(nn.Module):
@@ -16,6 +20,16 @@ class Half(nn.Module):
 class Shapeless(nn.Module):
     def __init__(self, size):
         super().__init__()
+
+class Picky(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.weight = nn.Parameter(channels.zeros)
+
+class Table(nn.Module):
+    def __init__(self, channels, map_shape):
+        super().__init__()
+        self.table = torch.zeros(channels, *map_shape)
 
 def not_a_module(channels):
     return channels
@@ -53,7 +67,7 @@ def message(action):
 def test_an_unknown_name_is_answered_with_the_nearest():
     assert message(lambda: build_attention("mas", 8, {})) == (
         "no attention is called 'mas'"
-        "\n    allowed: msa, se, or an import path such as 'package.module:Name'"
+        f"\n    allowed: {', '.join(MECHANISMS)}, or an import path such as 'package.module:Name'"
         "\n    did you mean 'msa'?"
     )
     assert message(lambda: build_backbone("cn", classes=2, image_shape=(1, 8, 8), args={})).endswith(
@@ -71,6 +85,7 @@ def test_what_an_import_tried_is_said(own_module):
     assert "No module named 'a_package_that_is_nowhere'" in broken
     assert message(lambda: build_attention(f"{own_module}:Halv", 8, {})) == (
         f"attention '{own_module}:Halv': '{own_module}' was imported, but has no class or function 'Halv'"
+        "\n    it has: Half, Shapeless, Picky, Table, not_a_module, tiny"
         "\n    did you mean 'Half'?"
     )
     assert "failed with ValueError" in message(lambda: build_attention(":Half", 8, {}))
@@ -103,3 +118,21 @@ def test_parts_that_cannot_serve_are_refused(own_module):
     assert message(
         lambda: build_backbone(f"{own_module}:Half", classes=2, image_shape=(1, 8, 8), args={})
     ).endswith("must take `classes` and `image_shape`; it lacks classes, image_shape")
+
+
+def test_an_error_of_the_users_own_code_comes_with_its_line(own_module):
+    line = OWN.splitlines().index("        self.weight = nn.Parameter(channels.zeros)") + 1
+    assert message(lambda: build_attention(f"{own_module}:Picky", 8, {})) == (
+        f"attention {own_module}:Picky(): AttributeError: 'int' object has no attribute 'zeros'"
+        f"\n    raised in {sys.modules[own_module].__file__}:{line}"
+    )
+
+
+def test_the_size_of_the_map_is_for_whoever_takes_it_and_a_tensor_that_would_stay_behind_is_said(own_module):
+    told = message(lambda: build_attention(f"{own_module}:Table", 8, {}, map_shape=(4, 3)))
+    assert told.startswith(
+        f"attention '{own_module}:Table' keeps a tensor in table that is neither a parameter nor a buffer"
+    )
+    assert "no argument 'map_shape'" in message(
+        lambda: build_attention(f"{own_module}:Table", 8, {"map_shape": [4, 3]})
+    )

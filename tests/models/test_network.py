@@ -2,6 +2,7 @@ import copy
 import io
 import pickle
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -60,7 +61,7 @@ def test_an_attention_module_depends_on_its_own_place_only():
     assert not same(one.attention["block2"].state_dict(), other.attention["block2"].state_dict())
     # two places with maps of the same size still start from different weights
     twins = network(("se", {"reduction": 2}, ["block1.conv", "block1.norm"])).attention
-    assert not torch.equal(twins["block1/conv"].squeeze.weight, twins["block1/norm"].squeeze.weight)
+    assert not torch.equal(twins["block1/conv"].gate.squeeze.weight, twins["block1/norm"].gate.squeeze.weight)
 
 
 def test_with_every_switch_off_it_is_the_baseline_bit_for_bit(images):
@@ -241,6 +242,34 @@ def graded(*, classes, image_shape):
     blocks = [nn.Sequential(nn.Conv2d(image_shape[0], image_shape[0], 1), nn.Dropout(rate)) for rate in rates]
     return nn.Sequential(*blocks, nn.Flatten(), nn.Linear(3 * 16 * 16, classes))
 
+class Narrow(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.fc = nn.Linear(3, classes)
+
+    def forward(self, x):
+        mean = x.mean((2, 3))
+        return self.fc(mean[:, :2])
+
+def wrong(*, classes, image_shape):
+    return Narrow(classes)
+
+def broken(*, classes, image_shape):
+    raise KeyError("depth")
+
+def two_heads(*, classes, image_shape):
+    class Two(nn.Module):
+        def forward(self, x):
+            return x.mean((2, 3)), x
+    return Two()
+
+class Keyless(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+
+    def forward(self, x):
+        return {}["gate"]
+
 def lazy(*, classes, image_shape):
     return nn.Sequential(nn.LazyConv2d(4, 1), nn.ReLU(), nn.Flatten(), nn.LazyLinear(classes))
 """
@@ -250,6 +279,7 @@ def lazy(*, classes, image_shape):
 def own(tmp_path, monkeypatch):
     (tmp_path / "own_networks_of_a_user.py").write_text(OWN, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "own_networks_of_a_user", raising=False)  # a test, a file
     return "own_networks_of_a_user"
 
 
@@ -269,6 +299,74 @@ def test_parts_that_do_not_fit_are_refused_before_training(own):
         f"backbone '{own}:narrow' cannot take an image of 3×16×16: "
     )
     assert "too small" in message(image_shape=(3, 4, 4))
+
+
+def test_an_error_in_a_users_own_code_names_its_line(own, tmp_path):
+    def said(**changes):
+        with pytest.raises(ModelError) as caught:
+            network(args={}, **changes)
+        return str(caught.value).splitlines()
+
+    line = OWN.splitlines().index("        return self.fc(mean[:, :2])") + 1
+    first, second = said(backbone=f"{own}:wrong")
+    assert first.startswith(f"backbone '{own}:wrong' cannot take an image of 3×16×16: ")
+    assert second == f"    raised in {tmp_path / own}.py:{line}"
+    line = OWN.splitlines().index('    raise KeyError("depth")') + 1
+    assert said(backbone=f"{own}:broken") == [
+        f"backbone {own}:broken(): KeyError: 'depth'",
+        f"    raised in {tmp_path / own}.py:{line}",
+    ]
+    line = OWN.splitlines().index('        return {}["gate"]') + 1
+    assert said(attention=(f"{own}:Keyless", {}, ["block1"])) == [
+        "attention at 'block1' cannot take a map of (2, 32, 8, 8): KeyError: 'gate'",
+        f"    raised in {tmp_path / own}.py:{line}",
+    ]
+    # an error in a library's or our own code names no line of it
+    assert len(said(backbone=f"{own}:narrow")) == 1
+    assert len(said(backbone="torchvision:inception_v3")) == 1
+
+
+def test_a_network_with_several_outputs_is_refused(own):
+    with pytest.raises(ModelError) as caught:
+        network(backbone=f"{own}:two_heads", args={})
+    assert str(caught.value) == (
+        f"backbone '{own}:two_heads' gives a tuple for 2 images of 3×16×16; expected (2, 10) logits"
+        "\n    wrap it in a function of your own that keeps the logits"
+    )
+
+
+@pytest.mark.parametrize(
+    ("backbone", "at"),
+    [
+        ("vgg16", ["features.4", "features.30"]),
+        ("resnet18", ["layer*"]),
+        ("torchvision:mobilenet_v3_small", ["features.3", "features.9"]),
+    ],
+)
+def test_every_backbone_is_the_same_with_and_without_attention(backbone, at):
+    args = {} if ":" in backbone else {"width": 0.1}
+    image = torch.randn(2, 5, 40, 40, generator=torch.Generator().manual_seed(1))
+    bare = network(backbone=backbone, args=args, image_shape=(5, 40, 40)).eval()
+    full = network(("se", {"reduction": 2}, at), backbone=backbone, args=args, image_shape=(5, 40, 40)).eval()
+    assert not torch.equal(full(image), bare(image))
+    assert same(full.backbone.state_dict(), bare.backbone.state_dict())
+    assert torch.equal(full.detach_attention()(image), bare(image))
+
+
+def test_place_and_gate_reach_the_attention():
+    def build(**more):
+        return network(
+            ("se", {"reduction": 2}, ["layer1.0"]),
+            backbone="resnet18",
+            args={"width": 0.125},
+            image_shape=(3, 32, 32),
+            **more,
+        )
+
+    assert [m.path for m in build(place="before-add").attached] == ["layer1.0.bn2"]
+    own, static = build(), build(gate="static")
+    assert [m.path for m in own.attached] == [m.path for m in static.attached] == ["layer1.0"]
+    assert (own.attached[0].param_count, static.attached[0].param_count) == (2 * 8 * 4, 8)
 
 
 def test_lazy_layers_draw_from_the_seed_of_the_backbone(own):

@@ -53,7 +53,10 @@ def test_an_incomplete_set_of_seeds_is_marked(tree: Any) -> None:
     tree.add_variant("se", {0: 85.0, 1: 85.5, 2: None})
     markdown = page(tree)
     assert next(row for row in tables(markdown)[0] if row[0] == "se")[1] == "2/5"
-    assert "| se | 2/5 | 3, 4 | seed 2: non-finite: the loss became NaN \\| in epoch 2 |" in markdown
+    assert "| se | 2/5 | 3, 4 | 2 |" in markdown
+    trial = build_report(tree.store, "msa").incomplete[0].trials[2].id
+    told = f"| se | 2 | non-finite: the loss became NaN \\| in epoch 2 | – | trials/{trial}/log.txt |"
+    assert told in markdown
 
 
 def test_not_significant_never_prints_as_no_effect(tree: Any, build_msa: Any) -> None:

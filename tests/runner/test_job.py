@@ -10,7 +10,7 @@ import pytest
 
 from ablate.execute import ExecutionFailure
 from ablate.runner import plan_study, run_job
-from ablate.runner.job import OUTPUT_LIMIT_BYTES, collect_output, tidy_up, write_failure
+from ablate.runner.job import OUTPUT_LIMIT_BYTES, Elsewhere, collect_output, tidy_up, write_failure
 from ablate.store import Store, write_text
 
 
@@ -39,8 +39,11 @@ def test_what_a_trial_prints_ends_up_in_its_log_and_nowhere_else(job, monkeypatc
     assert capfd.readouterr().out == "afterwards\n"
     log = job.paths.log.read_text().splitlines()
     assert log[:2] == ["a line of the log", "printed while it ran:"]
-    assert sorted(log[2:]) == ["a warning", "from Python", "from below Python"]
-    assert record.failure.log_tail == tuple(log)
+    assert sorted(log[2:5]) == ["a warning", "from Python", "from below Python"]
+    assert record.failure.log_tail == tuple(log[:5])
+    assert log[5] == "failed (exception): a planted fault"
+    assert log[6:] == record.failure.traceback.splitlines()
+    assert record.failure.where.startswith("tests/runner/test_job.py:")
     assert not job.paths.output.exists()
     assert Store(job.root).read_trial(job.trial_id) == record
 
@@ -68,3 +71,26 @@ def test_a_silent_trial_leaves_no_empty_heading(job):
     collect_output(job.paths)
     assert not job.paths.log.exists()
     assert not job.paths.output.exists()
+
+
+def test_a_record_that_came_meanwhile_is_not_trained_over(job, monkeypatch):
+    """From a run beside this one, or from before a crash that fell between two renames."""
+    import ablate.trial
+
+    record = write_failure(job, ExecutionFailure("exception", "of the other run"), wall_s=1.0)
+    monkeypatch.setattr(ablate.trial, "run_trial", None)
+    assert run_job(job) == Elsewhere(None)
+    job.paths.folder.rename(job.paths.folder.with_name(f"{job.trial_id}.old"))
+    assert run_job(job) == Elsewhere(None)
+    assert Store(job.root).read_trial(job.trial_id) == record
+
+
+def test_weights_that_changed_since_the_plan_are_refused(job, tmp_path):
+    weights = tmp_path / "w.safetensors"
+    weights.write_bytes(b"others")
+    identity = job.identity | {"weights_sha256": "a" * 64}
+    record = run_job(replace(job, weights=weights, identity=identity))
+    assert record.failure.message == (
+        f"the weights in {weights} have changed since the study was planned (SHA-256 was aaaaaaaaaaaa…); "
+        "run the study again"
+    )

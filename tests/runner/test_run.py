@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -18,7 +19,7 @@ from ablate.errors import MachineError, StoreError
 from ablate.report import MEASURED_KEYS, MEASURED_PREFIX, build_report
 from ablate.report.figures import accuracy_rows, cost_rows, curve_rows, effect_rows, sweep_rows
 from ablate.runner import plan_study, run_study
-from ablate.runner.run import _for_worker, _slots
+from ablate.runner.run import _for_worker
 from ablate.spec import load_study
 from ablate.store import Store
 from ablate.variants import expand
@@ -118,14 +119,57 @@ def test_fail_fast_stops_at_the_first_failure(study, root, training):
     assert "4 were not started" in summary.message
 
 
-def test_a_forced_trial_counts_again_only_when_it_has_ended_again(study, root, training):
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt(), RuntimeError("planted")])
+def test_a_forced_trial_that_does_not_end_well_leaves_the_earlier_one_whole(study, root, training, fault):
     run_study(study, output=root, executor="inline")
+    se = next(trial for trial in plan_study(study, output=root).trials if trial.variant.name == "se")
+    before = contents(se.job.paths.folder)
     training.trained.clear()
-    training.faults = {("se", 1): KeyboardInterrupt()}
-    assert run_study(study, output=root, executor="inline", force=["se"]).exit_code == 130
-    assert training.trained == [("se", 0), ("se", 1)]
-    left = [(trial.variant.name, trial.job.seed) for trial in plan_study(study, output=root).wanted]
-    assert left == [("se", 1)]
+    training.faults = {("se", 0): fault}
+    summary = run_study(study, output=root, executor="inline", force=["se"], seeds=[0])
+    assert training.trained == [("se", 0)]
+    assert contents(se.job.paths.folder) == before
+    assert plan_study(study, output=root).wanted == ()
+    assert len(list(Store(root).trials())) == 6
+    again = Store(root).trial_again(se.job.trial_id)
+    if isinstance(fault, KeyboardInterrupt):
+        assert summary.exit_code == 130
+        assert not again.folder.exists()
+    else:
+        assert (summary.exit_code, summary.failed, summary.done) == (1, 1, 2)
+        assert "1 of the failed were done before: their earlier results stay" in summary.message
+        assert "planted" in again.record.read_text(), "the record says why"
+
+
+def test_a_forced_trial_that_ends_well_takes_the_place_of_the_earlier_one(study, root, training):
+    run_study(study, output=root, executor="inline")
+    se = plan_study(study, output=root, only=["se"]).selected[0].job.paths
+    (se.folder / "left-over.txt").write_text("of the earlier attempt")
+    training.faults = {("se", 0): RuntimeError("planted")}
+    run_study(study, output=root, executor="inline", force=["se"], only=["se"])
+    training.faults.clear()
+    assert run_study(study, output=root, executor="inline", force=["se"], only=["se"]).exit_code == 0
+    assert sorted(path.name for path in se.folder.iterdir()) == ["epochs.csv", "record.json"]
+    assert sorted(path.name for path in se.folder.parent.iterdir()) == sorted(
+        record.id for record in Store(root).trials()
+    )
+
+
+def test_a_failed_trial_that_is_tried_again_and_interrupted_stays_a_failed_one(study, root, training):
+    training.faults = {("se", 0): RuntimeError("planted")}
+    run_study(study, output=root, executor="inline")
+    training.faults = {("se", 0): KeyboardInterrupt()}
+    assert run_study(study, output=root, executor="inline", retry_failed=True).exit_code == 130
+    training.faults = {("se", 0): RuntimeError("planted anew")}
+    assert run_study(study, output=root, executor="inline", retry_failed=True).failed == 1
+    (failed,) = [record for record in Store(root).trials() if record.status == "failed"]
+    assert failed.failure.message == "planted anew"
+    training.faults.clear()
+    assert run_study(study, output=root, executor="inline", retry_failed=True).exit_code == 0
 
 
 def test_only_what_was_asked_for_decides_the_exit_code(study, root, training):
@@ -177,18 +221,42 @@ def test_a_tree_that_cannot_be_written_stops_the_run_with_a_sentence(study, root
     assert training.trained == []
 
 
-def test_a_disk_that_fills_up_ends_the_run_and_loses_nothing(study, root, training, monkeypatch):
+def test_a_disk_that_fills_up_ends_the_run_and_loses_nothing(study, root, training, recording, monkeypatch):
     real = Store.write_trial
 
     def full_after_two(self, record):
         if len(list(self.trials())) == 2:
             raise StoreError("cannot write: the disk or the quota is full")
-        real(self, record)
+        return real(self, record)
 
     monkeypatch.setattr(Store, "write_trial", full_after_two)
-    with pytest.raises(StoreError, match="full"):
-        run_study(study, output=root, executor="inline")
+    summary = run_study(study, output=root, executor="inline", display=recording)
+    assert (summary.exit_code, summary.done, summary.failed, summary.missing) == (1, 2, 0, 4)
     assert len(list(Store(root).trials())) == 2
+    assert training.reports == []
+    assert recording.told.message == (
+        "stopped: cannot write: the disk or the quota is full\n"
+        "2 of 6 trials are done and kept; run the same command again for the rest"
+    )
+
+
+def test_a_trial_that_fills_the_disk_has_not_failed_and_ends_the_run(study, root, training, recording):
+    training.faults = {("se", 0): OSError(errno.ENOSPC, "No space left on device")}
+    summary = run_study(study, output=root, executor="inline", display=recording)
+    assert training.trained == ORDER[:2]
+    assert (summary.exit_code, summary.done, summary.failed, summary.missing) == (1, 1, 0, 5)
+    assert "No space left on device" in summary.message
+    assert [record.status for record in Store(root).trials()] == ["done"]
+
+
+def test_a_disk_that_fills_up_after_training_says_what_is_done(study, root, training, monkeypatch):
+    def full(self, record):
+        raise StoreError("cannot write: the disk or the quota is full")
+
+    monkeypatch.setattr(Store, "write_cost", full)
+    summary = run_study(study, output=root, executor="inline")
+    assert (summary.exit_code, summary.done) == (1, 6)
+    assert "6 of 6 trials are done and kept" in summary.message
 
 
 def test_what_cannot_execute_is_refused_before_anything_is_written(study, root, training):
@@ -197,21 +265,6 @@ def test_what_cannot_execute_is_refused_before_anything_is_written(study, root, 
     with pytest.raises(MachineError, match="--timeout needs --executor local"):
         run_study(study, output=root, executor="inline", timeout=1.0)
     assert not root.exists()
-
-
-def test_each_worker_on_cuda_sees_one_gpu(monkeypatch):
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-
-    def gpus(*given):
-        return [slot["CUDA_VISIBLE_DEVICES"] for slot in _slots(*given)]
-
-    assert gpus("cuda:0", "auto", None) == ["0", "1"]
-    assert gpus("cuda:0", "cuda", 4) == ["0", "1", "0", "1"]
-    assert gpus("cuda:1", "cuda:1", 2) == ["1", "1"]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-7")
-    assert gpus("cuda:0", "auto", 3) == ["5", "GPU-7", "5"]
-    assert _slots("cpu", "cpu", 3) == [{}, {}, {}]
 
 
 def test_a_worker_calls_its_one_gpu_the_first(study, root):

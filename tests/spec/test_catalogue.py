@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ablate.models.attention import MECHANISMS
+from ablate.models.attention.positions import ENCODINGS
 from ablate.models.backbones import BACKBONES as BUILDERS
 from ablate.spec.catalogue import (
     ATTENTION,
@@ -48,9 +49,52 @@ def assert_same(catalogued: Mapping[str, Argument], parameters: Mapping[str, ins
 
 @pytest.mark.parametrize("name", sorted(ATTENTION | MECHANISMS))
 def test_mechanisms(name: str) -> None:
-    assert_same(ATTENTION[name].args, parameters_of(MECHANISMS[name], {"channels"}))
+    assert_same(ATTENTION[name].args, parameters_of(MECHANISMS[name], {"channels", "map_shape"}))
     assert ATTENTION[name].switches == tuple(getattr(MECHANISMS[name], "switches", ()))
+    assert ATTENTION[name].gates == bool(getattr(MECHANISMS[name], "gates", ()))
     assert all(ATTENTION[name].args[switch].kind == "bool" for switch in ATTENTION[name].switches)
+
+
+def test_the_choices_are_those_of_the_mechanism() -> None:
+    assert ATTENTION["self-attention"].args["position"].choices == ENCODINGS
+    assert {entry.args["position"].choices for entry in ATTENTION.values() if "position" in entry.args} == {
+        ENCODINGS
+    }
+
+
+@pytest.mark.parametrize(
+    ("attention", "message"),
+    [
+        ({"name": "cbam", "args": {"kernel": 4}}, "must be an odd whole number of at least 1, got 4"),
+        (
+            {"name": "eca", "args": {"kernel": 0}},
+            "must be an odd whole number of at least 1, or null, got 0",
+        ),
+        ({"name": "axial", "args": {"position": "rotary"}}, "'rotary' is no position"),
+        (
+            {"name": "axial", "args": {"position": 3}},
+            "must be one of none, learned, sinusoidal, relative, got 3",
+        ),
+        ({"name": "linear", "gate": "static"}, "the attention 'linear' has no gates, got 'static'"),
+        ({"name": "se", "args": {"map_shape": [4, 4]}}, "the attention 'se' has no argument 'map_shape'"),
+    ],
+)
+def test_arguments_that_a_mechanism_would_refuse(attention: dict[str, Any], message: str) -> None:
+    found = check_settings({"model": {"attention": {"at": ["block1"], **attention}}})
+    assert [fault.message for fault in found] == [message]
+
+
+@pytest.mark.parametrize(
+    "attention",
+    [
+        {"name": "eca", "args": {"kernel": None}},
+        {"name": "cbam", "args": {"kernel": 3}, "gate": "static"},
+        {"name": "timm:eca", "gate": "shuffled"},
+        {"name": "self-attention", "args": {"position": "relative", "dim": None}},
+    ],
+)
+def test_arguments_that_a_mechanism_takes(attention: dict[str, Any]) -> None:
+    assert not check_settings({"model": {"attention": {"at": ["block1"], **attention}}})
 
 
 @pytest.mark.parametrize("name", sorted(BACKBONES | BUILDERS))
@@ -163,7 +207,8 @@ def test_the_metrics_of_claims_are_those_of_the_catalogue() -> None:
 
 def test_a_list_of_all_names_for_the_command_line() -> None:
     text = describe(ATTENTION)
-    assert "se   squeeze-and-excitation" in text
+    assert "se                squeeze-and-excitation" in text
+    assert "(none, learned, sinusoidal, relative)\n" in text
     assert "reduction: 16" in text and "spatial: true" in text
     assert all(name in describe(SOURCES) for name in SOURCES)
     assert "hidden: null" in describe(BACKBONES)

@@ -43,6 +43,7 @@ def test_it_is_a_schema_that_survives_json_and_holds_the_good_study() -> None:
             }
         },
         {"variants": {"b": {"train.schedule": {"name": "step", "gamma": 0.5}, "train.clip_norm": None}}},
+        {"variants": {"b": {"model.attention.args.kernel": None, "model.attention.args.position": "none"}}},
         {
             "defaults": {
                 "model": {"attention": {"name": "my.gates:Gate", "at": "block1", "args": {"power": 2}}}
@@ -75,6 +76,8 @@ def test_it_accepts_what_the_checks_accept(parts: dict[str, Any]) -> None:
         {"variants": {"b": {"train.epoch": 3}}},
         {"variants": {"b": {"train.epochs": 0}}},
         {"variants": {"b": {"model.attention.args.reduction": 0}}},
+        {"variants": {"b": {"model.attention.args.kernel": 4}}},
+        {"variants": {"b": {"model.attention.args.position": "rotary"}}},
         {"variants": {"b": {"train.schedule.name": "plato"}}},
         {"defaults": {"train": {"epochs": "four"}}},
         {"defaults": {"data": {"source": "fashion_mini"}}},

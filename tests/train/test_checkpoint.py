@@ -6,14 +6,16 @@ import errno
 import math
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from ablate.train import checkpoint
-from ablate.train.checkpoint import KEPT, Checkpoints
+from ablate.train import Recipe, checkpoint, fit
+from ablate.train.checkpoint import KEPT, Checkpoints, TimedSaver
+from ablate.train.recipe import Stage
 
 HERE = {"trial": "0123", "torch": torch.__version__, "device": "cpu"}
 
@@ -116,3 +118,109 @@ def test_what_json_cannot_hold_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="not <object"):
         Checkpoints(tmp_path, HERE).save({"at": object()}, epoch=1)
     assert list(tmp_path.iterdir()) == []
+
+
+# A fit that is killed
+
+
+class Killed(Exception):
+    pass
+
+
+class KillAfter:
+    """Saves after every step and every epoch, and ends the fit after so many of these."""
+
+    def __init__(self, checkpoints: Checkpoints, saves: int) -> None:
+        self.saver = TimedSaver(checkpoints, share=math.inf, every_s=0)
+        self.left = saves
+
+    def due(self, *, epoch_ended: bool) -> bool:
+        return self.saver.due(epoch_ended=epoch_ended)
+
+    def save(self, state: Any) -> None:
+        self.saver.save(state)
+        self.left -= 1
+        if self.left == 0:
+            raise Killed
+
+
+def network_of(seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Dropout(0.5), nn.Linear(16, 3)
+    )
+
+
+RECIPES = {
+    "adam": Recipe(epochs=3, batch_size=8, lr=0.01, schedule="cosine", channels_last=True),
+    "accumulated": Recipe(epochs=2, batch_size=8, optimizer="sgd", lr=0.1, accumulate=2),
+    "stages": Recipe(
+        epochs=99,
+        batch_size=8,
+        stages=(Stage(epochs=1, train=("5",)), Stage(epochs=2, optimizer="sgd", schedule="plateau")),
+    ),
+    "steps": Recipe(epochs=99, steps=7, batch_size=8),
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_fit_killed_after_any_step_ends_as_one_that_was_not(
+    tmp_path: Path, keeper: Any, batches_of: Any, clusters: Any, name: str
+) -> None:
+    train, validation = batches_of(*clusters(24), 8, seed=5), batches_of(*clusters(12, seed=1), 8)
+    recipe = RECIPES[name]
+
+    def run(network: nn.Module, **how: Any) -> Any:
+        return fit(network, train, validation, recipe, device="cpu", dropout_seed=9, **how)
+
+    whole, log = network_of(1), keeper()
+    run(whole, log=log)
+    saves = 0
+    while True:
+        saves += 1
+        folder = tmp_path / str(saves)
+        folder.mkdir()
+        network, checkpoints = network_of(1), Checkpoints(folder, HERE)
+        try:
+            run(network, saver=KillAfter(checkpoints, saves))
+        except Killed:
+            found = checkpoints.newest()
+            assert found is not None
+        else:
+            break
+        second, rest = network_of(77), keeper()
+        end = run(second, log=rest, start=found["fit"])
+        assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), second.parameters(), strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(whole.buffers(), second.buffers(), strict=True))
+        assert end.state.steps == log.steps
+    assert saves - 1 == len(log.steps) - 1  # an epoch's end is its last step's save
+
+
+def test_saving_takes_no_more_than_its_share_of_the_time(tmp_path: Path) -> None:
+    now, cost = 0.0, 0.5
+
+    class Slow(Checkpoints):
+        def save(self, state: Any, *, epoch: int, step: int = 0) -> Path:
+            nonlocal now
+            now += cost
+            return tmp_path
+
+    saver = TimedSaver(Slow(tmp_path, HERE), share=0.02, every_s=60, clock=lambda: now)
+    state = SimpleNamespace(partial=None, epoch=1, state_dict=dict)
+    saved_at = []
+    while now < 1000:
+        now += 1
+        epoch_ended = now % 10 == 0
+        if saver.due(epoch_ended=epoch_ended):
+            saved_at.append((now, epoch_ended))
+            saver.save(state)
+    assert saved_at[0] == (10, True)  # the first epoch's end
+    assert len(saved_at) * cost <= 0.02 * 1000 + 2 * cost
+    assert len(saved_at) >= 15
+
+
+def test_a_disk_that_takes_no_checkpoint_is_said_and_ends_nothing(tmp_path: Path) -> None:
+    said: list[str] = []
+    saver = TimedSaver(Checkpoints(tmp_path / "gone", HERE), on_fault=said.append)
+    saver.save(SimpleNamespace(partial=None, epoch=4, state_dict=dict))
+    assert said[0].startswith("no checkpoint after epoch 4: ")

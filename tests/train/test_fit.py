@@ -13,19 +13,9 @@ from torch import nn
 from torch.nn import functional
 
 from ablate.errors import AblateError, MachineError
-from ablate.train import EpochRow, FitState, NonFiniteLoss, Recipe, evaluate, fit
-
-
-class Keeper:
-    """An EpochLog that keeps everything."""
-
-    def __init__(self):
-        self.rows, self.steps, self.states = [], [], []
-
-    def epoch(self, row, steps, state):
-        self.rows.append(row)
-        self.steps += steps
-        self.states.append(copy.deepcopy(state.state_dict()))
+from ablate.train import EpochRow, NonFiniteLoss, Recipe, Stage, evaluate, fit
+from ablate.train.fit import train_step
+from ablate.train.state import prepare
 
 
 def small_network(seed=0, dropout=0.5):
@@ -39,16 +29,6 @@ def small_network(seed=0, dropout=0.5):
             nn.Dropout(dropout),
             nn.Linear(64, 3),
         )
-
-
-@pytest.fixture
-def train(batches_of, clusters):
-    return batches_of(*clusters(50), 8, seed=1)
-
-
-@pytest.fixture
-def validation(batches_of, clusters):
-    return batches_of(*clusters(21, seed=7), 8)
 
 
 def recipe(**changes):
@@ -98,14 +78,14 @@ def reference(x, y, weight, bias, *, epochs, batch, rates, momentum, decay, smoo
     ],
 )
 def test_weights_and_curves_equal_softmax_regression_written_out(
-    batches_of, clusters, smoothing, clip, schedule
+    keeper, batches_of, clusters, smoothing, clip, schedule
 ):
     x, y = clusters(22)
     network = nn.Sequential(nn.Flatten(), nn.Linear(32, 3))
     with torch.no_grad():
         network[1].weight.copy_(torch.randn(3, 32, generator=torch.Generator().manual_seed(5)) / 4)
     start = [network[1].weight.detach().numpy().copy(), network[1].bias.detach().numpy().copy()]
-    log = Keeper()
+    log = keeper()
     fit(
         network,
         batches_of(x, y, 8),
@@ -195,10 +175,7 @@ def row(epoch, accuracy, loss):
 )
 def test_the_best_epoch_is_chosen_by_validation_accuracy_then_loss_then_order(figures, best):
     network = nn.Linear(1, 1)
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    from ablate.train.recipe import Schedule
-
-    state = FitState(network, optimizer, Schedule(optimizer), torch.amp.GradScaler("cpu", enabled=False))
+    state = prepare(network, recipe(), 1, torch.device("cpu"))
     for epoch, (accuracy, loss) in enumerate(figures, start=1):
         with torch.no_grad():
             network.weight.fill_(epoch)
@@ -328,16 +305,16 @@ def test_a_variant_that_draws_more_numbers_is_back_in_step_at_the_next_epoch(tra
     ],
     ids=["adam-cosine", "momentum-plateau", "adamw-step", "fp16"],
 )
-def test_a_fit_that_goes_on_ends_equal_to_one_that_never_stopped(train, validation, changes):
+def test_a_fit_that_goes_on_ends_equal_to_one_that_never_stopped(keeper, train, validation, changes):
     chosen = recipe(epochs=4, lr=0.05, **changes)
-    whole, log = small_network(), Keeper()
+    whole, log = small_network(), keeper()
     uninterrupted = fit(whole, train, validation, chosen, device="cpu", dropout_seed=9, log=log)
     # Through a file that holds nothing but tensors and plain values.
     file = io.BytesIO()
     torch.save(log.states[1], file)
     file.seek(0)
     start = torch.load(file, weights_only=True)
-    second, rest = small_network(seed=77), Keeper()
+    second, rest = small_network(seed=77), keeper()
     resumed = fit(second, train, validation, chosen, device="cpu", dropout_seed=9, log=rest, start=start)
     assert same(whole.state_dict(), second.state_dict())
     assert rest.steps == log.steps[14:]
@@ -346,10 +323,10 @@ def test_a_fit_that_goes_on_ends_equal_to_one_that_never_stopped(train, validati
     assert same(resumed.state.best_weights, uninterrupted.state.best_weights)
 
 
-def test_a_finished_fit_that_goes_on_does_nothing(train, validation):
-    log, network = Keeper(), small_network()
+def test_a_finished_fit_that_goes_on_does_nothing(keeper, train, validation):
+    log, network = keeper(), small_network()
     fit(network, train, validation, recipe(), device="cpu", dropout_seed=9, log=log)
-    before, again = copy.deepcopy(network.state_dict()), Keeper()
+    before, again = copy.deepcopy(network.state_dict()), keeper()
     fit(network, train, validation, recipe(), device="cpu", dropout_seed=9, log=again, start=log.states[-1])
     assert again.rows == [] and same(before, network.state_dict())
 
@@ -357,16 +334,65 @@ def test_a_finished_fit_that_goes_on_does_nothing(train, validation):
 # Breaking down
 
 
-def test_a_loss_that_is_no_number_ends_the_epoch_with_place_rate_and_way_out(train, validation):
-    log, network = Keeper(), nn.Sequential(nn.Flatten(), nn.Linear(32, 3))
+def test_a_loss_that_is_no_number_ends_the_epoch_with_place_rate_and_way_out(keeper, train, validation):
+    log, network = keeper(), nn.Sequential(nn.Flatten(), nn.Linear(32, 3))
     chosen = recipe(optimizer="sgd", lr=3e38)
     with pytest.raises(NonFiniteLoss) as caught:
         fit(network, train, validation, chosen, device="cpu", dropout_seed=0, log=log)
     where = r"the training loss is (nan|inf) at epoch 1, step (\d) of 7, lr 3e\+38, after \d\.\d+"
     assert re.match(where, str(caught.value))
-    assert "lower train.optimizer.lr; set train.clip_norm" in str(caught.value)
-    assert "fp32" not in str(caught.value)
+    assert str(caught.value).endswith(
+        "\n    lower the learning rate (train.optimizer.lr); set train.clip_norm, such as 1.0; "
+        "warm up with the cosine schedule"
+    )
     assert log.rows == []
+
+
+def advice(what, network, train, validation, **changes):
+    with pytest.raises(NonFiniteLoss, match=what) as caught:
+        fit(network, train, validation, recipe(**changes), device="cpu", dropout_seed=0)
+    return str(caught.value).splitlines()[1].strip().split("; ")
+
+
+def test_at_the_very_first_step_no_rate_is_to_blame(batches_of, train, validation):
+    broken = batches_of(train.x / 0, train.y, 8)
+    assert advice("at epoch 1, step 1 of 7", small_network(), broken, validation, precision="bf16") == [
+        "no weight has changed yet: look at the images, the initial weights and the network",
+        "set train.precision: fp32",
+    ]
+
+
+def test_nothing_is_advised_that_is_done_already_or_comes_too_late(train, validation):
+    class BreaksAt(nn.Linear):
+        """The loss of a later step is no number."""
+
+        def __init__(self, step):
+            super().__init__(32, 3)
+            self.left = step
+
+        def forward(self, x):
+            self.left -= self.training
+            return super().forward(x) * (float("nan") if self.training and self.left == 0 else 1)
+
+    def network(step):
+        return nn.Sequential(nn.Flatten(), BreaksAt(step))
+
+    warm = {"schedule": "cosine", "schedule_args": {"warmup": 1.0}, "clip_norm": 1.0}
+    assert advice("epoch 1, step 2 of 7", network(2), train, validation, **warm) == [
+        "lower the learning rate (train.optimizer.lr)",
+        "lower train.clip_norm",
+    ]
+    late = {"lr_by": {"1": 0.1}}
+    assert advice("epoch 2, step 1 of 7, lr 0.1", network(8), train, validation, **late) == [
+        "lower the learning rate (train.optimizer.lr, train.lr)",
+        "set train.clip_norm, such as 1.0",
+    ]
+    stages = (Stage(epochs=1), Stage(epochs=1))
+    assert advice("epoch 2, step 2 of 7", network(9), train, validation, stages=stages) == [
+        "lower the learning rate (train.stages[1].optimizer.lr)",
+        "set train.clip_norm, such as 1.0",
+        "warm up with the cosine schedule",
+    ]
 
 
 def test_a_validation_loss_that_is_no_number_is_found_too(train, validation):
@@ -382,9 +408,11 @@ def test_a_validation_loss_that_is_no_number_is_found_too(train, validation):
 # Batches
 
 
-def test_a_last_batch_of_one_image_is_left_out_and_each_image_gets_its_turn(batches_of, clusters, validation):
+def test_a_last_batch_of_one_image_is_left_out_and_each_image_gets_its_turn(
+    keeper, batches_of, clusters, validation
+):
     x, y = clusters(9)
-    inputs, log = InputProbe(), Keeper()
+    inputs, log = InputProbe(), keeper()
     network = nn.Sequential(inputs, nn.Flatten(), nn.BatchNorm1d(32), nn.Linear(32, 3))
     train = batches_of(x, y, 4, seed=2)
     fit(network, train, validation, recipe(epochs=8, batch_size=4), device="cpu", dropout_seed=0, log=log)
@@ -393,8 +421,8 @@ def test_a_last_batch_of_one_image_is_left_out_and_each_image_gets_its_turn(batc
     assert all(any(torch.equal(image, seen) for batch in inputs.seen for seen in batch) for image in x)
 
 
-def test_a_batch_size_of_one_is_the_users_own_choice(batches_of, clusters, validation):
-    log = Keeper()
+def test_a_batch_size_of_one_is_the_users_own_choice(keeper, batches_of, clusters, validation):
+    log = keeper()
     network = nn.Sequential(nn.Flatten(), nn.Linear(32, 3))
     train = batches_of(*clusters(5), 1)
     fit(network, train, validation, recipe(epochs=1, batch_size=1), device="cpu", dropout_seed=0, log=log)
@@ -413,8 +441,8 @@ def test_the_host_reads_nothing_within_an_epoch(monkeypatch, batches_of, cluster
     inside, read = [False], []
 
     class Watched(type(validation)):
-        def epoch(self, epoch):
-            for index, batch in enumerate(super().epoch(epoch)):
+        def epoch(self, epoch, first=0):
+            for index, batch in enumerate(super().epoch(epoch, first)):
                 inside[0] = index < len(self) - 1
                 yield batch
             inside[0] = False
@@ -429,13 +457,107 @@ def test_the_host_reads_nothing_within_an_epoch(monkeypatch, batches_of, cluster
 
         monkeypatch.setattr(torch.Tensor, name, watched)
     train = Watched(*clusters(40), 8, seed=1)
-    for smoothing, clip in ((0.0, None), (0.1, 1.0)):
-        chosen = recipe(optimizer="sgd", label_smoothing=smoothing, clip_norm=clip, schedule="cosine")
+    more = {"accumulate": 2, "gradient_checkpointing": True, "lr_by": {"5": 0.1}, "steps": 10}
+    for changes in ({}, {"label_smoothing": 0.1, "clip_norm": 1.0}, more):
+        chosen = recipe(optimizer="sgd", schedule="cosine", **changes)
         fit(small_network(), train, validation, chosen, device="cpu", dropout_seed=0)
     assert read == []
     inside[0] = True
     torch.zeros(1).item()
     assert read == ["item"], "the watch itself works"
+
+
+# A number of steps
+
+
+def test_exactly_so_many_steps_are_taken_and_the_cut_epoch_counts_its_own_images(keeper, train, validation):
+    cut, whole, said = keeper(), keeper(), []
+    fit(
+        small_network(),
+        train,
+        validation,
+        recipe(steps=10),
+        device="cpu",
+        dropout_seed=3,
+        log=cut,
+        on_progress=said.append,
+    )
+    fit(small_network(), train, validation, recipe(epochs=2), device="cpu", dropout_seed=3, log=whole)
+    assert cut.steps == whole.steps[:10]
+    assert [row.epoch for row in cut.rows] == [1, 2]
+    assert cut.rows[0][:6] == whole.rows[0][:6]
+    three = cut.steps[7:]
+    assert cut.rows[1].train_loss == pytest.approx(np.mean([row.loss for row in three]))
+    assert cut.rows[1].train_accuracy == pytest.approx(np.mean([row.accuracy for row in three]))
+    assert cut.rows[1].images_per_s * cut.rows[1].seconds == pytest.approx(3 * 8)
+    assert said[0]["epochs"] == 2
+
+
+def test_steps_are_equal_whatever_the_size_of_the_data_set(batches_of, clusters, keeper, validation):
+    for count in (9, 40, 400):
+        log, train = keeper(), batches_of(*clusters(count), 8, seed=1)
+        fit(small_network(), train, validation, recipe(steps=12), device="cpu", dropout_seed=0, log=log)
+        assert [row.step for row in log.steps] == list(range(1, 13))
+
+
+# A step in parts
+
+
+@pytest.mark.parametrize("changes", [{}, {"clip_norm": 0.5, "label_smoothing": 0.1}, {"channels_last": True}])
+def test_a_step_in_parts_equals_the_undivided_one_where_nothing_normalises_over_the_batch(
+    keeper, train, validation, changes
+):
+    def network():
+        with torch.random.fork_rng():
+            torch.manual_seed(3)
+            return nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3))
+
+    ends, logs = [], []
+    for parts in (1, 3, 8):  # of 8 images 3, 3, 2; of the last batch of 2 images one part, or two
+        ends.append(network())
+        logs.append(keeper())
+        chosen = recipe(optimizer="sgd", lr=0.1, accumulate=parts, **changes)
+        fit(ends[-1], train, validation, chosen, device="cpu", dropout_seed=0, log=logs[-1])
+    for divided, log in zip(ends[1:], logs[1:], strict=True):
+        for key, value in ends[0].state_dict().items():
+            torch.testing.assert_close(divided.state_dict()[key], value, atol=1e-6, rtol=0)
+        assert [row.accuracy for row in log.steps] == [row.accuracy for row in logs[0].steps]
+        np.testing.assert_allclose(
+            [row.loss for row in log.steps], [row.loss for row in logs[0].steps], rtol=1e-5
+        )
+
+
+def test_the_parts_of_a_step_are_nearly_equal_and_a_lone_image_is_its_users_choice(
+    batches_of, clusters, validation
+):
+    for parts, expected in ((3, [3, 3, 2] * 2 + [3]), (4, [2, 2, 2, 2] * 2 + [3]), (8, [1] * 19)):
+        inputs = InputProbe()
+        network = nn.Sequential(inputs, nn.Flatten(), nn.Linear(32, 3))
+        train = batches_of(*clusters(19), 8)
+        chosen = recipe(epochs=1, accumulate=parts)
+        fit(network, train, validation, chosen, device="cpu", dropout_seed=0)
+        assert [len(part) for part in inputs.seen] == expected
+
+
+def test_under_fp16_a_step_in_parts_is_unscaled_and_clipped_once(train):
+    ends = []
+    for parts in (1, 2):
+        network = nn.Sequential(nn.Flatten(), nn.Linear(32, 3))
+        with torch.no_grad():
+            network[1].weight.copy_(torch.linspace(-0.3, 0.3, 96).view(3, 32))
+            network[1].bias.zero_()
+        chosen = recipe(optimizer="sgd", lr=0.1, precision="fp16", clip_norm=0.5, accumulate=parts)
+        state = prepare(network, chosen, 7, torch.device("cpu"))
+        # At torch's first scale, 65536, whole and parts would overflow at different steps.
+        state.scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+        before = network[1].weight.detach().clone()
+        for step, (x, y) in enumerate(train.epoch(0)):
+            train_step(network, state, x, y, chosen)
+            if step == 0:
+                moved = torch.cat([network[1].weight - before, network[1].bias[:, None]], 1).norm()
+                assert float(moved.detach()) == pytest.approx(0.1 * 0.5, rel=1e-3), "lr times the limit"
+        ends.append(network[1].weight.detach())
+    torch.testing.assert_close(ends[0], ends[1], atol=2e-3, rtol=0)
 
 
 # Formats

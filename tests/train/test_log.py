@@ -14,7 +14,7 @@ ROW = EpochRow(1, 0.1, 2.0 / 3, 50.0, 0.1 + 0.2, 75.0, 1.5, 1000.0 / 7)
 
 def test_curves_give_back_every_float_in_full(tmp_path):
     epochs, steps, log = (tmp_path / name for name in ("epochs.csv", "steps.csv", "log.txt"))
-    state = FitState(None, None, None, None, history=[ROW], best_epoch=1)
+    state = FitState(None, (None,), None, (), history=[ROW], best_epoch=1)
     with CurveFiles(epochs, steps, log) as curves:
         curves.epoch(ROW, [StepRow(1, 1, 1.0 / 3, 50.0), StepRow(2, 1, 1.0, 25.0)], state)
         # What an interrupted process would leave:
@@ -22,10 +22,20 @@ def test_curves_give_back_every_float_in_full(tmp_path):
             rows = list(csv.DictReader(file))
     assert EpochRow(int(rows[0]["epoch"]), *(float(rows[0][name]) for name in EpochRow._fields[1:])) == ROW
     assert epochs.read_text().splitlines()[0] == (
-        "epoch,lr,train_loss,train_accuracy,validation_loss,validation_accuracy,seconds,images_per_s"
+        "epoch,lr,train_loss,train_accuracy,validation_loss,validation_accuracy,seconds,images_per_s,stage"
     )
     assert steps.read_text() == "step,epoch,loss,accuracy\n1,1,0.3333333333333333,50.0\n2,1,1.0,25.0\n"
-    assert "epoch 1: lr 0.1" in log.read_text() and "(best so far)" in log.read_text()
+    assert " epoch 1: lr 0.1" in log.read_text() and "(best so far)" in log.read_text()
+
+
+def test_the_log_says_which_stage_an_epoch_belongs_to(tmp_path):
+    epochs, steps, log = (tmp_path / name for name in ("epochs.csv", "steps.csv", "log.txt"))
+    second = ROW._replace(epoch=2, stage=2)
+    state = FitState(None, (None, None), None, (), history=[ROW, second], best_epoch=1)
+    with CurveFiles(epochs, steps, log) as curves:
+        curves.epoch(second, [], state)
+    assert " stage 2 of 2, epoch 2: lr 0.1" in log.read_text()
+    assert epochs.read_text().splitlines()[1].endswith(",2")
 
 
 def test_progress_is_replaced_whole_and_removed(tmp_path):
@@ -50,6 +60,22 @@ def test_progress_is_told_at_most_twice_a_second(monkeypatch):
     assert [said["step"] for said in told] == list(range(1, 101, 4))
     assert told[-1] == {"epoch": 1, "epochs": 3, "step": 97, "steps": 100, "loss": 2.0, "accuracy": 25.0} | {
         "images_per_s": pytest.approx(4 * 97 / (97 * 0.125))
+    }
+
+
+def test_progress_names_the_stage_where_there_are_several_and_the_steps_of_a_cut_epoch(monkeypatch):
+    monkeypatch.setattr(Progress, "INTERVAL_S", 0.0)
+    told = []
+    progress = Progress(told.append, epochs=3, steps=10, device=torch.device("cuda:0"), stages=2)
+    progress.begin(2, 4)
+    progress.step(1, [4], [], [])
+    assert {key: told[0][key] for key in ("stage", "stages", "epoch", "epochs", "step", "steps")} == {
+        "stage": 2,
+        "stages": 2,
+        "epoch": 2,
+        "epochs": 3,
+        "step": 1,
+        "steps": 4,
     }
 
 

@@ -1,33 +1,17 @@
-"""Optimisers and schedules: complete against torch, and against closed forms."""
+"""Optimisers, complete against torch; and the timetable of a recipe."""
 
-import math
-
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from ablate.errors import AblateError
 from ablate.spec import catalogue
-from ablate.train import OPTIMIZERS, SCHEDULES, Recipe, make_optimizer, make_schedule
-from ablate.train.recipe import NOT_OFFERED
+from ablate.train import OPTIMIZERS, Recipe, Stage, make_optimizer
+from ablate.train.recipe import NOT_OFFERED, timetable
 
 
 def recipe(**changes):
     return Recipe(**{"epochs": 6, "batch_size": 4, "optimizer": "sgd", "lr": 0.1, **changes})
-
-
-def rates(recipe, epoch_steps, validation_losses=None):
-    """The learning rate of every step."""
-    optimizer = make_optimizer([nn.Parameter(torch.zeros(1))], recipe)
-    schedule = make_schedule(optimizer, recipe, epoch_steps)
-    seen = []
-    for epoch in range(recipe.epochs):
-        for step in range(epoch_steps):
-            schedule.before_step(epoch * epoch_steps + step)
-            seen.append(optimizer.param_groups[0]["lr"])
-        schedule.after_epoch(validation_losses[epoch] if validation_losses else 1.0)
-    return seen
 
 
 def test_every_optimizer_of_torch_is_offered_or_left_out_for_a_reason():
@@ -40,16 +24,10 @@ def test_every_optimizer_of_torch_is_offered_or_left_out_for_a_reason():
     assert not OPTIMIZERS.keys() & NOT_OFFERED.keys()
 
 
-def test_the_catalogue_names_the_same_optimizers_and_schedules_with_the_same_defaults():
+def test_the_catalogue_names_the_same_optimizers():
     assert {name: entry.torch_name for name, entry in catalogue.OPTIMIZERS.items()} == {
         name: built.__name__ for name, built in OPTIMIZERS.items()
     }
-    assert catalogue.SCHEDULES.keys() == SCHEDULES.keys()
-    for name, args in catalogue.SCHEDULES.items():
-        defaults = {key: argument.default for key, argument in args.items()}
-        losses = [3.0, 2.0, 2.5, 2.5, 2.5, 2.5, 2.5, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
-        given = rates(recipe(schedule=name, schedule_args=defaults, epochs=13), 2, losses)
-        assert given == rates(recipe(schedule=name, epochs=13), 2, losses), name
 
 
 @pytest.mark.parametrize("name", sorted(OPTIMIZERS))
@@ -97,76 +75,42 @@ def test_fp16_takes_the_optimizer_that_checks_for_overflow_on_the_device():
     assert not make_optimizer(parameters, recipe()).param_groups[0]["fused"]
 
 
-def test_constant_stays():
-    assert rates(recipe(), 3) == [0.1] * 18
-
-
-def test_step_equals_the_scheduler_of_torch():
-    reference = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
-    scheduler = torch.optim.lr_scheduler.StepLR(reference, step_size=2, gamma=0.3)
-    expected = []
-    for _ in range(6):
-        expected += [reference.param_groups[0]["lr"]] * 3
-        reference.step()
-        scheduler.step()
-    seen = rates(recipe(schedule="step", schedule_args={"step_size": 2, "gamma": 0.3}), 3)
-    np.testing.assert_allclose(seen, expected, rtol=1e-12)
-
-
-def test_cosine_without_warmup_equals_the_scheduler_of_torch():
-    reference = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(reference, T_max=24, eta_min=0.01)
-    expected = []
-    for _ in range(24):
-        expected.append(reference.param_groups[0]["lr"])
-        reference.step()
-        scheduler.step()
-    seen = rates(recipe(schedule="cosine", schedule_args={"floor": 0.1}), 4)
-    np.testing.assert_allclose(seen, expected, rtol=1e-9)
-
-
-def test_cosine_rises_over_its_warmup_and_then_falls_over_what_is_left():
-    seen = rates(recipe(schedule="cosine", schedule_args={"warmup": 1.5, "floor": 0.2}), 4)
-    np.testing.assert_allclose(seen[:6], [0.1 * (step + 1) / 6 for step in range(6)])
-    falling = [0.1 * (0.2 + 0.8 * 0.5 * (1 + math.cos(math.pi * step / 18))) for step in range(18)]
-    np.testing.assert_allclose(seen[6:], falling)
-
-
-def test_a_warmup_as_long_as_the_training_is_refused():
-    with pytest.raises(AblateError, match=r"warmup: 6 epochs leave nothing of train.epochs: 6"):
-        rates(recipe(schedule="cosine", schedule_args={"warmup": 6.0}), 4)
-
-
-def test_plateau_falls_after_more_than_patience_epochs_without_progress():
-    # Best 2.0 at epoch 2; 1.9999 is within 0.01 % of it, so epochs 3 to 5 count as three without progress.
-    losses = [3.0, 2.0, 2.0, 2.1, 1.9999, 1.5]
-    seen = rates(recipe(schedule="plateau", schedule_args={"factor": 0.5, "patience": 2}), 1, losses)
-    np.testing.assert_allclose(seen, [0.1, 0.1, 0.1, 0.1, 0.1, 0.05])
-
-
-def test_every_parameter_group_keeps_its_own_full_rate():
-    groups = [
-        {"params": [nn.Parameter(torch.zeros(1))]},
-        {"params": [nn.Parameter(torch.zeros(1))], "lr": 0.01},
+def clock(recipe, epoch_steps):
+    """(stage, steps) of every epoch, by the timetable."""
+    spans = timetable(recipe, epoch_steps)
+    return [
+        (stage, span.steps_in(epoch))
+        for stage, span in enumerate(spans)
+        for epoch in range(span.first_epoch, span.end)
     ]
-    chosen = recipe(schedule="step", schedule_args={"step_size": 1, "gamma": 0.5})
-    optimizer = make_optimizer(groups, chosen)
-    schedule = make_schedule(optimizer, chosen, epoch_steps=2)
-    schedule.before_step(5)
-    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.025, 0.0025])
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"schedule": "cosin"}, "unknown 'cosin'; allowed: constant, plateau, step, cosine .*'cosine'"),
-        (
-            {"schedule": "step", "schedule_args": {"patience": 2}},
-            "unknown 'patience'; allowed: step_size, gamma",
-        ),
-        ({"schedule": "constant", "schedule_args": {"gamma": 2}}, "unknown 'gamma'; allowed: nothing"),
-    ],
+    ("steps", "expected"), [(1, [1]), (6, [6]), (7, [7]), (8, [7, 1]), (21, [7, 7, 7]), (20, [7, 7, 6])]
 )
-def test_what_a_schedule_does_not_take_is_said(changes, message):
-    with pytest.raises(AblateError, match=message):
-        rates(recipe(**changes), 2)
+def test_steps_take_as_many_epochs_as_they_need_and_the_last_is_cut_short(steps, expected):
+    chosen = recipe(steps=steps)
+    assert clock(chosen, 7) == [(0, each) for each in expected]
+    assert chosen.total_steps(7) == sum(expected) == steps
+
+
+def test_stages_follow_one_another_and_take_the_place_of_epochs_and_steps():
+    chosen = recipe(steps=5, stages=(Stage(epochs=2), Stage(epochs=1), Stage(epochs=3)))
+    assert clock(chosen, 4) == [(stage, 4) for stage in (0, 0, 1, 2, 2, 2)]
+    assert chosen.total_steps(4) == 24
+    assert [span.first_step(span.first_epoch) for span in timetable(chosen, 4)] == [0, 0, 0]
+
+
+def test_a_stage_has_its_own_optimiser_and_what_the_recipe_says_for_all():
+    stage = Stage(epochs=2, train=("head",), optimizer="adamw", lr=0.3, schedule="step")
+    (own,) = recipe(stages=(stage,), clip_norm=2.0, label_smoothing=0.1, schedule="cosine").of_stages()
+    assert (own.epochs, own.train, own.optimizer, own.lr, own.schedule) == (
+        2,
+        ("head",),
+        "adamw",
+        0.3,
+        "step",
+    )
+    assert (own.batch_size, own.clip_norm, own.label_smoothing, own.stages) == (4, 2.0, 0.1, ())
+    alone = recipe(steps=3)
+    assert alone.of_stages() == (alone,)

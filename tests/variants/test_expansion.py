@@ -332,3 +332,52 @@ def test_two_designs_whose_cells_would_have_one_name(build: Build) -> None:
     both = ", ".join(DESIGN.format(kind="factorial", start=start) for start in ("msa", "half"))
     with pytest.raises(StudyError, match="two different variants would be called 'ms'"):
         build(f"designs: [{both}]", "half: {train.epochs: 2}")
+
+
+PRETRAINED = """
+pretraining:
+  on-top: {extends: bottom, model.weights: pretraining:bottom, data.classes: [0, 2]}
+  bottom: {extends: plain, data.classes: [0, 1]}
+  same-bottom: {model.attention: null, data.classes: [0, 1]}
+"""
+
+
+def test_pretrainings_are_expanded_apart_and_each_comes_after_what_it_starts_from(build: Build) -> None:
+    expansion = build(PRETRAINED, "tuned: {extends: plain, model.weights: pretraining:on-top}")
+    assert [each.name for each in expansion.pretraining] == ["bottom", "on-top", "same-bottom"]
+    assert {each.origin for each in expansion.pretraining} == {"pretraining"}
+    assert names(expansion) == ["plain", "msa", "tuned"]
+    bottom, on_top, same = expansion.pretraining
+    assert bottom.settings.data.classes == (0, 1)
+    assert bottom.where.endswith("s.yaml:13")
+    assert (on_top.pretraining, expansion.find("tuned").pretraining) == (bottom.id, on_top.id)
+    assert same.id == bottom.id
+    assert expansion.find("tuned").changed == {"model.weights": "pretraining:on-top"}
+
+
+def test_variants_that_start_from_equal_pretrainings_are_one_variant(build: Build) -> None:
+    expansion = build(
+        PRETRAINED,
+        "tuned: {model.weights: pretraining:bottom}",
+        "again: {model.weights: pretraining:same-bottom}",
+        "other: {model.weights: pretraining:on-top}",
+    )
+    assert names(expansion) == ["plain", "msa", "tuned", "other"]
+    assert expansion.find("again") is expansion.find("tuned")
+
+
+def test_a_change_of_the_pretraining_changes_what_starts_from_it(build: Build) -> None:
+    line = "tuned: {model.weights: pretraining:on-top}"
+    before = build(PRETRAINED, line)
+    changed = build(PRETRAINED.replace("[0, 1]", "[0, 3]"), line)
+    renamed = build(PRETRAINED.replace("bottom", "base"), line)
+    assert before.find("tuned").id != changed.find("tuned").id
+    assert before.find("tuned").id == renamed.find("tuned").id
+    assert before.find("msa").id == changed.find("msa").id
+
+
+def test_a_sweep_over_a_setting_that_joined_later_begins_at_its_default(build: Build) -> None:
+    """Such a default is left out of the canonical form, yet it is a level of the curve."""
+    sweep = "{from: msa, set: train.accumulate, as: parts, values: [2, 4]}"
+    expansion = build(f"sweeps: [{sweep}]")
+    assert expansion.sweeps[0].levels == (("1", "msa"), ("2", "msa parts=2"), ("4", "msa parts=4"))

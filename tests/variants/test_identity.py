@@ -243,12 +243,11 @@ def test_the_source_of_ones_own_modules_is_found_and_not_run(
 def test_the_content_of_a_weights_file(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     path.write_bytes(b"weights")
-    assert weights_sha256(make(model={"weights": str(path)})) == hashlib.sha256(b"weights").hexdigest()
-    assert weights_sha256(make()) is None
+    assert weights_sha256(path) == hashlib.sha256(b"weights").hexdigest()
     with pytest.raises(
         StudyError, match="the weights file '/no/such' cannot be read: No such file or directory"
     ):
-        weights_sha256(make(model={"weights": "/no/such"}))
+        weights_sha256("/no/such")
 
 
 @pytest.mark.parametrize("mutate", [lambda c: c["model"].clear(), lambda c: c["train"]["optimizer"].clear()])
@@ -275,6 +274,16 @@ def test_settings_that_joined_later_leave_no_trace_at_their_defaults() -> None:
     assert canonical(static)["model"]["attention"]["gate"] == "static"
 
 
+def test_an_argument_that_joined_a_mechanism_later_leaves_no_trace_at_its_default() -> None:
+    def of(**args: Any) -> Settings:
+        return make(model={"attention": {"name": "msa", "at": ["block1"], "args": args}})
+
+    first = {"reduction": 16, "multi_scale": True, "channel": True, "spatial": True}  # of the first version
+    assert canonical(of())["model"]["attention"]["args"] == first
+    assert canonical(of(deformable=False)) == canonical(of())
+    assert canonical(of(deformable=True))["model"]["attention"]["args"] == {**first, "deformable": True}
+
+
 def test_epochs_do_not_count_where_steps_or_stages_take_their_place() -> None:
     def of(**train: Any) -> str:
         return variant_id(Settings.model_validate({"train": train}))
@@ -282,3 +291,38 @@ def test_epochs_do_not_count_where_steps_or_stages_take_their_place() -> None:
     assert of(epochs=3, steps=50) == of(epochs=9, steps=50) != of(epochs=3, steps=51)
     assert of(epochs=3, stages=[{"epochs": 2}]) == of(epochs=9, stages=[{"epochs": 2}])
     assert of(epochs=3) != of(epochs=9)
+
+
+def test_the_order_of_rates_counts_since_the_last_glob_that_names_a_parameter_decides() -> None:
+    rates = {"block*": 1e-4, "block3": 1e-3}
+    turned = dict(reversed(rates.items()))
+
+    def of(**train: Any) -> str:
+        return variant_id(Settings.model_validate({"train": train}))
+
+    assert of(lr=rates) != of(lr=turned)
+    assert of(stages=[{"epochs": 1, "lr": rates}]) != of(stages=[{"epochs": 1, "lr": turned}])
+    assert of(lr={"head": 1}) == of(lr={"head": 1.0})
+
+
+def test_what_a_variant_starts_from_counts_by_its_content_and_not_by_its_name() -> None:
+    one, other = (make(model={"weights": f"pretraining:{name}"}) for name in ("base", "better"))
+    assert variant_id(one, pretraining="c" * 12) == variant_id(other, pretraining="c" * 12)
+    assert variant_id(one, pretraining="c" * 12) != variant_id(one, pretraining="d" * 12)
+    assert variant_id(one, pretraining="c" * 12) != variant_id(make())
+
+
+def test_in_place_of_a_hash_stands_the_trial_whose_weights_are_meant() -> None:
+    """Known before anything is trained; by hand: the id of the pretraining's trial is part of the text."""
+    one, other = (make(model={"weights": f"pretraining:{name}"}) for name in ("base", "better"))
+    first = identity_hash(trial(make(data={"classes": [0, 1]})))
+    second = identity_hash(trial(make(data={"classes": [0, 2]})))
+    identity = trial(one, weights_sha256=f"trial:{first}")
+    assert identity["weights_sha256"] == f"trial:{first}"
+    assert "weights" not in identity["settings"]["model"]
+    assert identity == trial(other, weights_sha256=f"trial:{first}")
+    assert identity_hash(identity) != identity_hash(trial(one, weights_sha256=f"trial:{second}"))
+    expected = trial(make()) | {"weights_sha256": f"trial:{first}"}
+    del expected["settings"]["model"]["weights"]
+    text = json.dumps(expected, sort_keys=True, separators=(",", ":"))
+    assert identity_hash(identity) == hashlib.sha256(text.encode()).hexdigest()[:16]

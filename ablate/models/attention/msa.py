@@ -6,7 +6,8 @@ With m = max(1, ⌊C/r⌋) and σ the sigmoid:
   Ms(x) = σ(Conv7([max; mean; std of x over the channels]))   3→1, std unbiased; (B, 1, H, W)
   y     = x + F(x) · Mc(x) · Ms(x)
 Every convolution is biased and padded by k//2. A gate that is off is 1; without the branches F(x) = x.
-MACs with everything on: HW(38Cm + 147) + 2Cm.
+MACs with everything on: HW(38Cm + 147) + 2Cm. With `deformable`, Conv3 and Conv5 are deformable convolutions
+(`deformable`): 1412C + 68 parameters and 1412C·HW MACs more, for their offsets.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ablate.models.attention.bottleneck import bottleneck
+from ablate.models.attention.bottleneck import bottleneck, switch
+from ablate.models.attention.deformable import DeformableConv2d
+from ablate.models.gates import StaticGate
 
 SCALES = (1, 3, 5)
 SPATIAL_KERNEL = 7
@@ -23,11 +26,12 @@ SPATIAL_KERNEL = 7
 class MultiScaleAttention(nn.Module):
     """Parallel convolutions of three sizes, gated by channel and by position. (B, C, H, W) -> (B, C, H, W).
 
-    Raises ValueError with all three switches off: the module must be absent then, for y = 2x is another
-    network.
+    deformable: the 3×3 and 5×5 branches learn where to look. Raises ValueError with all three switches off:
+    the module must be absent then, for y = 2x is another network.
     """
 
     switches = ("multi_scale", "channel", "spatial")
+    gates = ("channel", "spatial")
 
     def __init__(
         self,
@@ -37,17 +41,18 @@ class MultiScaleAttention(nn.Module):
         multi_scale: bool = True,
         channel: bool = True,
         spatial: bool = True,
+        deformable: bool = False,
     ) -> None:
         super().__init__()
-        for name, value in zip(self.switches, (multi_scale, channel, spatial), strict=True):
-            if not isinstance(value, bool):
-                raise ValueError(f"{name} must be true or false, not {value!r}")
-        if not (multi_scale or channel or spatial):
+        on = dict(zip(self.switches, (multi_scale, channel, spatial), strict=True))
+        for name, value in (*on.items(), ("deformable", deformable)):
+            switch(name, value)
+        if not any(on.values()):
             raise ValueError("multi_scale, channel and spatial are all off: leave the module out instead")
         width, notes = bottleneck(channels, reduction)
         self.notes = notes if multi_scale or channel else ()  # the spatial gate has no bottleneck
-        self.multi_scale = MultiScale(channels, width) if multi_scale else None
-        self.channel = ChannelGate(channels, width) if channel else None
+        self.multi_scale = MultiScale(channels, width, deformable) if multi_scale else None
+        self.channel = ChannelGate(channels, width, () if multi_scale else notes) if channel else None
         self.spatial = SpatialGate() if spatial else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -60,7 +65,8 @@ class MultiScaleAttention(nn.Module):
 
     def map_notes(self, height: int, width: int) -> tuple[str, ...]:
         """What is lost on an H×W map: weights that only ever meet the padding."""
-        kernels = [*(SCALES if self.multi_scale else ()), *([SPATIAL_KERNEL] if self.spatial else ())]
+        looks = self.spatial is not None and not isinstance(self.spatial, StaticGate)
+        kernels = [*(SCALES if self.multi_scale else ()), *([SPATIAL_KERNEL] if looks else ())]
         notes = []
         for kernel in kernels:
             used = min(kernel, 2 * height - 1) * min(kernel, 2 * width - 1)
@@ -75,9 +81,14 @@ class MultiScaleAttention(nn.Module):
 class MultiScale(nn.Module):
     """F(x): three scales side by side, fused. (B, C, H, W) -> (B, C, H, W)."""
 
-    def __init__(self, channels: int, width: int) -> None:
+    def __init__(self, channels: int, width: int, deformable: bool = False) -> None:
         super().__init__()
-        self.conv1, self.conv3, self.conv5 = (nn.Conv2d(channels, width, k, padding=k // 2) for k in SCALES)
+        self.conv1, self.conv3, self.conv5 = (
+            DeformableConv2d(channels, width, k)
+            if deformable and k > 1
+            else nn.Conv2d(channels, width, k, padding=k // 2)
+            for k in SCALES
+        )
         self.fuse = nn.Conv2d(3 * width, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -87,18 +98,23 @@ class MultiScale(nn.Module):
 class ChannelGate(nn.Module):
     """Mc(x): one weight a channel, from the means of all channels. (B, C, H, W) -> (B, C, 1, 1)."""
 
-    def __init__(self, channels: int, width: int) -> None:
+    squash = staticmethod(torch.sigmoid)
+
+    def __init__(self, channels: int, width: int, notes: tuple[str, ...] = ()) -> None:
         super().__init__()
+        self.notes = notes
         self.reduce = nn.Conv2d(channels, width, 1)
         self.expand = nn.Conv2d(width, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = x.mean(dim=(2, 3), keepdim=True)  # (B, C, 1, 1)
-        return torch.sigmoid(self.expand(torch.relu(self.reduce(pooled))))
+        return self.squash(self.expand(torch.relu(self.reduce(pooled))))
 
 
 class SpatialGate(nn.Module):
     """Ms(x): one weight a position, from three statistics of its channels. (B, C, H, W) -> (B, 1, H, W)."""
+
+    squash = staticmethod(torch.sigmoid)
 
     def __init__(self) -> None:
         super().__init__()
@@ -106,7 +122,7 @@ class SpatialGate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         highest, mean = x.amax(dim=1, keepdim=True), x.mean(dim=1, keepdim=True)
-        return torch.sigmoid(self.conv(torch.cat((highest, mean, channel_deviation(x)), dim=1)))
+        return self.squash(self.conv(torch.cat((highest, mean, channel_deviation(x)), dim=1)))
 
 
 def channel_deviation(x: Tensor) -> Tensor:

@@ -15,14 +15,30 @@ from ablate.models.attention.bottleneck import bottleneck
 class SqueezeExcitation(nn.Module):
     """Scales each channel by a gate from the means of all channels. (B, C, H, W) -> (B, C, H, W)."""
 
+    gates = ("gate",)
+
     def __init__(self, channels: int, *, reduction: int = 16) -> None:
         super().__init__()
         width, self.notes = bottleneck(channels, reduction)
+        self.gate = ChannelGate(channels, width, self.notes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gate(x)
+
+
+class ChannelGate(nn.Module):
+    """s: one weight a channel. (B, C, H, W) -> (B, C, 1, 1)."""
+
+    squash = staticmethod(torch.sigmoid)
+
+    def __init__(self, channels: int, width: int, notes: tuple[str, ...] = ()) -> None:
+        super().__init__()
+        self.notes = notes
         self.squeeze = nn.Linear(channels, width, bias=False)
         self.excite = nn.Linear(width, channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         # mean, not AdaptiveAvgPool2d: the pool has no deterministic backward on CUDA
         pooled = x.mean(dim=(2, 3))  # (B, C)
-        gate = torch.sigmoid(self.excite(torch.relu(self.squeeze(pooled))))  # (B, C)
-        return x * gate[:, :, None, None]
+        gate = self.squash(self.excite(torch.relu(self.squeeze(pooled))))  # (B, C)
+        return gate[:, :, None, None]

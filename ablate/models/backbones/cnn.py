@@ -5,10 +5,11 @@ At width 1 on 3×32×32 images with 10 classes: 1,147,914 parameters and 11,375,
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 
 from torch import nn
+
+from ablate.models.backbones.width import scaled
 
 CHANNELS = (32, 64, 128)
 HIDDEN = 512
@@ -35,14 +36,12 @@ def cnn(
             f"images of {height}×{across} are too small: three poolings by two need at least"
             f" {SMALLEST_IMAGE}×{SMALLEST_IMAGE}"
         )
-    if not (math.isfinite(width) and width > 0):
-        raise ValueError(f"width must be a number above 0, not {width!r}")
     if hidden is not None and hidden < 1:
         raise ValueError(f"hidden must be at least 1, not {hidden!r}")
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout must be at least 0 and below 1, not {dropout!r}")
-    channels = [_scaled(base, width) for base in CHANNELS]
-    units = _scaled(HIDDEN, width) if hidden is None else hidden
+    channels = [scaled(base, width) for base in CHANNELS]
+    units = scaled(HIDDEN, width) if hidden is None else hidden
     pooled = (height // SMALLEST_IMAGE) * (across // SMALLEST_IMAGE)
     blocks = {
         f"block{number}": _block(before, after)
@@ -72,7 +71,3 @@ def _block(before: int, after: int) -> nn.Sequential:
             pool=nn.MaxPool2d(2),
         )
     )
-
-
-def _scaled(base: int, width: float) -> int:
-    return max(1, math.floor(base * width + 0.5))

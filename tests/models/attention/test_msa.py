@@ -3,7 +3,9 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from ablate.models.attention import build_attention
 from ablate.models.attention.msa import MultiScaleAttention, channel_deviation
 
 CELLS = [cell for cell in itertools.product([False, True], repeat=3) if any(cell)]
@@ -128,3 +130,63 @@ def test_the_deviation_has_the_right_slope_beside_dead_positions():
     alive = x.detach()[:, :, 1:]
     expected = (alive - alive.mean(1, keepdim=True)) / (3 * alive.std(1, keepdim=True))
     torch.testing.assert_close(x.grad[:, :, 1:], expected)
+
+
+def first_version(x, layers):
+    """The formula in torch's own layers, drawn in the order in which the first version drew them."""
+    conv1, conv3, conv5, fuse, reduce, expand, spatial = layers
+    features = fuse(torch.cat((conv1(x), conv3(x), conv5(x)), dim=1))
+    features = features * torch.sigmoid(expand(torch.relu(reduce(x.mean(dim=(2, 3), keepdim=True)))))
+    three = (x.amax(1, keepdim=True), x.mean(1, keepdim=True), x.std(1, keepdim=True))
+    return x + features * torch.sigmoid(spatial(torch.cat(three, dim=1)))
+
+
+def test_the_draws_and_the_arithmetic_stay_those_of_the_first_version():
+    torch.manual_seed(3)
+    layers = [nn.Conv2d(16, 4, k, padding=k // 2) for k in (1, 3, 5)]
+    layers += [nn.Conv2d(12, 16, 1), nn.Conv2d(16, 4, 1), nn.Conv2d(4, 16, 1), nn.Conv2d(3, 1, 7, padding=3)]
+    x = torch.randn(3, 16, 7, 5, requires_grad=True)
+    y = first_version(x, layers)
+    y.square().sum().backward()
+
+    torch.manual_seed(3)
+    module = build_attention("msa", 16, {"reduction": 4})
+    again = torch.randn(3, 16, 7, 5, requires_grad=True)
+    output = module(again)
+    output.square().sum().backward()
+    assert torch.equal(output, y)
+    assert torch.equal(again.grad, x.grad)
+    expected = [parameter for layer in layers for parameter in layer.parameters()]
+    for own, drawn in zip(module.parameters(), expected, strict=True):
+        assert torch.equal(own, drawn)
+        assert torch.equal(own.grad, drawn.grad)
+
+
+def test_deformable_branches_start_as_the_plain_ones():
+    modules = []
+    for deformable in (False, True):
+        torch.manual_seed(3)
+        modules.append(MultiScaleAttention(16, reduction=4, deformable=deformable))
+    plain, deformable = modules
+    state = deformable.state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in plain.state_dict().items())
+    x = torch.randn(2, 16, 7, 5)
+    torch.testing.assert_close(deformable(x), plain(x), atol=1e-5, rtol=1e-5)
+    with torch.no_grad():
+        deformable.multi_scale.conv3.offset.bias.fill_(0.5)
+    assert not torch.allclose(deformable(x), plain(x), atol=1e-3)
+
+
+@pytest.mark.parametrize(("channels", "reduction"), [(64, 16), (33, 4)])
+def test_parameters_with_deformable_branches(channels, reduction):
+    with torch.device("meta"):
+        counts = [
+            sum(
+                p.numel()
+                for p in MultiScaleAttention(channels, reduction=reduction, deformable=on).parameters()
+            )
+            for on in (False, True)
+        ]
+    offsets = sum(2 * k**2 * (k**2 * channels + 1) for k in (3, 5))
+    assert offsets == 1412 * channels + 68
+    assert counts[1] - counts[0] == offsets

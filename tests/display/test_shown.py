@@ -22,6 +22,7 @@ from ablate.display import (
     remaining_s,
     render_board,
 )
+from ablate.display.lines import log_of
 from ablate.record import Environment, Failure, TrialMetrics, TrialRecord
 from ablate.store import Store, write_text
 
@@ -166,6 +167,10 @@ def test_durations():
 # Lines
 
 
+def log(opening: Opening, seed: int):
+    return opening.store.trial(TRIALS[seed].trial_id).log
+
+
 def console(*, terminal: bool = False) -> Console:
     return Console(file=io.StringIO(), width=100, force_terminal=terminal, highlight=False)
 
@@ -181,7 +186,10 @@ def test_without_a_terminal_each_trial_is_a_line_and_failures_stand_again_at_the
         "msa: 4 of 75 trials to train, 71 are done; 2 workers",
         "[ 72/75] msa reduction=4 seed 0: 85.30 % in 9.8 s",
         "[ 73/75] msa reduction=4 seed 2: FAILED: timeout: stopped after 60 s",
+        f"    log: {log(opening, 2)}",
         "failed: msa reduction=4 seed 2: timeout: stopped after 60 s",
+        "    way out: raise --timeout, or shorten the training (train.epochs, train.steps)",
+        f"    log: {log(opening, 2)}",
         "the end [bold]as it is[/bold]",
     ]
 
@@ -202,7 +210,13 @@ def test_quiet_is_failures_and_the_path(opening):
     display.finished(TRIALS[1], record(TRIALS[1], failure="stopped"))
     display.end("a long message", "results/msa/report.md")
     assert out.file.getvalue() == "results/msa/report.md\n"
-    assert err.file.getvalue() == "failed: msa reduction=4 seed 1: timeout: stopped\n"
+    assert err.file.getvalue().splitlines() == [
+        "msa reduction=4 seed 1: FAILED: timeout: stopped",
+        f"    log: {log(opening, 1)}",
+        "failed: msa reduction=4 seed 1: timeout: stopped",
+        "    way out: raise --timeout, or shorten the training (train.epochs, train.steps)",
+        f"    log: {log(opening, 1)}",
+    ]
 
 
 def test_quiet_says_why_there_is_no_report(opening):
@@ -226,9 +240,32 @@ def test_the_live_board_reads_injected_clocks_and_leaves_the_terminal_clean(open
     finally:
         display.end("the end", "report.md")
     lines = out.file.getvalue()
-    assert lines.count("failed: msa reduction=4 seed 0: timeout: stopped") == 2
+    assert lines.count("msa reduction=4 seed 0: FAILED: timeout: stopped") == 1
+    assert lines.count("failed: msa reduction=4 seed 0: timeout: stopped") == 1
     assert lines.rstrip().endswith("the end")
     assert lines.count("\x1b[?25l") == lines.count("\x1b[?25h")  # the cursor is shown again
+
+
+def test_a_failure_names_the_line_and_the_log_at_once(opening):
+    out = console()
+    display = PlainDisplay(out)
+    display.start(opening)
+    failure = Failure(
+        kind="exception", error="nets.Broken", message="no map\nmore", where="nets.py:12 in forward"
+    )
+    failed = record(TRIALS[0], failure="x").model_copy(update={"failure": failure})
+    display.finished(TRIALS[0], failed)
+    assert out.file.getvalue().splitlines()[1:] == [
+        "[ 72/75] msa reduction=4 seed 0: FAILED: exception: Broken: no map",
+        f"    at nets.py:12 in forward; log: {log(opening, 0)}",
+    ]
+
+
+def test_a_forced_trial_that_failed_has_its_log_beside_the_one_that_was_done(opening):
+    again = opening.store.trial_again(TRIALS[0].trial_id).log
+    write_text(again, "new\n")
+    assert log_of(opening, TRIALS[0]) == again
+    assert log_of(opening, TRIALS[1]) == log(opening, 1)
 
 
 def test_a_run_with_nothing_to_train_starts_no_board(opening):

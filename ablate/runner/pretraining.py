@@ -1,0 +1,71 @@
+"""Which pretrainings a study needs, and whether their weights are there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from ablate.errors import AblateError, Problems
+from ablate.runner.inspection import line_of
+from ablate.spec import Study
+from ablate.spec.names import pretraining_of
+from ablate.store import TrialPaths
+from ablate.variants import Expansion, Variant
+
+if TYPE_CHECKING:
+    from ablate.data import Images
+
+
+_SHOWN = 4  # lines about tensors that do not fit; the first ones tell
+
+
+def pretraining_used(expansion: Expansion) -> tuple[Variant, ...]:
+    """Those that a variant starts from, at once or by way of others; each after those it starts from."""
+    of_name = {variant.name: variant for variant in expansion.pretraining}
+    used: set[str] = set()
+    for variant in expansion.variants:
+        name = pretraining_of(variant.settings.model.weights)
+        while name is not None:
+            used.add(name)
+            name = pretraining_of(of_name[name].settings.model.weights)
+    return tuple(variant for variant in expansion.pretraining if variant.name in used)
+
+
+def check_starts(
+    study: Study,
+    variants: Sequence[Variant],
+    pretraining: Sequence[Variant],
+    images: Mapping[str, Images],
+    problems: Problems,
+) -> None:
+    """Weights that will not fit what starts from them: a fault now, and not after hours of pretraining."""
+    from ablate.trial import check_start
+
+    of_name = {variant.name: variant for variant in pretraining}
+    for variant in (*pretraining, *variants):
+        name = pretraining_of(variant.settings.model.weights)
+        if name is None or variant.name not in images or name not in images:
+            continue
+        before = of_name[name]
+        try:
+            check_start(variant.settings, images[variant.name], before.settings, images[name], name=name)
+        except AblateError as error:
+            lines = str(error).splitlines()
+            more = f"\n    … and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
+            message = "\n".join(lines[:_SHOWN]) + more
+            problems.add(message, where=line_of(study, variant, "model.weights"), field=variant.name)
+
+
+def last_weights_kept(paths: TrialPaths) -> bool:
+    """Whether a finished trial left the weights of its last epoch; `keep: best` leaves others."""
+    return paths.weights.is_file() and _kept(paths.settings) == "last"
+
+
+def _kept(settings: Path) -> str:
+    try:
+        return str(yaml.safe_load(settings.read_text(encoding="utf-8"))["train"]["keep"])
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+        return "unknown"

@@ -1,0 +1,74 @@
+"""The two renames by which a trial that was trained again takes its place, and a crash between them."""
+
+from __future__ import annotations
+
+import pytest
+
+from ablate.errors import StoreError
+from ablate.runner.again import recover, start_afresh, take_over
+from ablate.store import Store, write_text
+
+ID = "0123456789abcdef"
+
+
+@pytest.fixture
+def paths(tmp_path):
+    """(of the old trial, of the new one), both with a record and a file of their own."""
+    store = Store(tmp_path)
+    old, new = store.trial(ID), store.trial_again(ID)
+    for folder, name in ((old, "old"), (new, "new")):
+        write_text(folder.record, name)
+        write_text(folder.folder / f"{name}.txt", name)
+    return old, new
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_new_one_takes_the_place_of_the_old_one_whole(paths):
+    old, new = paths
+    take_over(old, new)
+    assert names(old.folder) == ["new.txt", "record.json"]
+    assert names(old.folder.parent) == [ID]
+
+
+def test_after_a_crash_between_the_renames_the_finished_new_one_counts(paths):
+    old, new = paths
+    old.folder.rename(old.folder.with_name(f"{ID}.old"))
+    recover(old, new)
+    assert old.record.read_text() == "new"
+
+
+def test_without_a_finished_new_one_the_old_one_comes_back(paths):
+    old, new = paths
+    old.folder.rename(old.folder.with_name(f"{ID}.old"))
+    new.record.unlink()
+    recover(old, new)
+    assert names(old.folder) == ["old.txt", "record.json"]
+
+
+def test_what_a_crash_did_not_touch_stays(paths):
+    old, new = paths
+    recover(old, new)
+    assert (old.record.read_text(), new.record.read_text()) == ("old", "new")
+    write_text(old.folder.with_name(f"{ID}.old") / "record.json", "older")
+    take_over(old, new)
+    assert (old.record.read_text(), names(old.folder.parent)) == ("new", [ID])
+
+
+def test_an_attempt_starts_from_nothing_and_no_reader_takes_it_for_a_trial(paths, tmp_path):
+    old, new = paths
+    store = Store(tmp_path)
+    old.record.unlink()
+    assert list(store.trials()) == []
+    start_afresh(new)
+    start_afresh(new)
+    assert not new.folder.exists()
+
+
+def test_a_file_in_the_way_is_said(paths):
+    old, new = paths
+    start_afresh(new)
+    with pytest.raises(StoreError, match=f"{ID} cannot be replaced: No such file"):
+        take_over(old, new)
