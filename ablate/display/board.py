@@ -7,8 +7,10 @@ executor alike.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from rich.console import Group
 from rich.progress_bar import ProgressBar
@@ -48,7 +50,8 @@ def read_board(
     finished: ids of trials of this run that ended. since: seconds since 1970 when it began; older progress
     was left by a run that was killed. Executors start trials in order: the first unfinished ones run.
     """
-    running = [trial for trial in opening.trials if trial.trial_id not in finished][: opening.workers]
+    left = (trial for trial in opening.trials if trial.trial_id not in finished)
+    running = list(islice((trial for trial in left if not _of_another_run(opening, trial)), opening.workers))
     said = {trial: opening.store.read_progress(trial.trial_id) for trial in running}
     rows = tuple(
         WorkerRow(trial, progress if progress and progress.updated >= math.floor(since) else None)
@@ -63,6 +66,12 @@ def read_board(
         elapsed_s=elapsed_s,
         eta_s=remaining_s(elapsed_s, behind, len(opening.trials)),
     )
+
+
+def _of_another_run(opening: Opening, trial: WatchedTrial) -> bool:
+    """Whether a run beside this one, here or on another machine, trains it."""
+    holder = opening.store.holder(trial.trial_id)
+    return holder is not None and not (holder.machine_is_ours and holder.run_pid == os.getpid())
 
 
 def remaining_s(elapsed_s: float, behind: float, total: float) -> float | None:

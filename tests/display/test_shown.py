@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -111,6 +113,17 @@ def test_the_board_shows_the_first_unfinished_trials_one_a_worker(opening):
     assert (board.done, board.total, board.failed) == (72, 75, 0)
     # One trial and five eighths of another took 60 s; two and three eighths remain.
     assert board.eta_s == pytest.approx(60 * 2.375 / 1.625)
+
+
+@pytest.mark.parametrize(("ours", "pid_of"), [(True, lambda: os.getpid() + 1), (False, os.getpid)])
+def test_what_another_run_trains_has_no_line_here(opening, monkeypatch, ours, pid_of):
+    def holder(_store, trial_id):
+        theirs = trial_id == TRIALS[0].trial_id
+        return SimpleNamespace(machine_is_ours=ours, run_pid=pid_of()) if theirs else None
+
+    monkeypatch.setattr(Store, "holder", holder)
+    board = read_board(opening, finished=set(), failed=0, elapsed_s=1.0, since=NOW)
+    assert [row.trial for row in board.rows] == [TRIALS[1], TRIALS[2]]
 
 
 def test_progress_from_before_the_run_is_not_shown(opening):
