@@ -177,6 +177,7 @@ def plan(
         only=tuple(only or ()),
         exclude=tuple(exclude or ()),
         device=device,
+        say=lambda text: typer.echo(f"note: {text}", err=True),
     )
     if format == "json":
         typer.echo(json.dumps(runner.plan_json(planned), indent=2, ensure_ascii=False))

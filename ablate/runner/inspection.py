@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ablate.controls import Controlled, budget_controls, find_no_ops
 from ablate.errors import AblateError, Problem, Problems
+from ablate.runner.patience import patience
 from ablate.spec import Settings, Study
 from ablate.spec.study import VariantSpec
 from ablate.variants import Expansion, Variant, canonical, variant_id
@@ -37,7 +38,11 @@ def with_defaults(study: Study, variants: Sequence[Variant]) -> tuple[Variant, .
 
 
 def inspect_all(
-    study: Study, variants: Sequence[Variant], images: dict[str, Images], problems: Problems
+    study: Study,
+    variants: Sequence[Variant],
+    images: dict[str, Images],
+    problems: Problems,
+    say: Callable[[str], None],
 ) -> dict[str, Inspection]:
     """Build every variant on the meta device; faults of all of them go to `problems`."""
     from ablate.trial import inspect_variant
@@ -51,7 +56,8 @@ def inspect_all(
         key = json.dumps([plain["model"], plain["train"], shape, classes], sort_keys=True)
         if key not in by_model:
             try:
-                by_model[key] = inspect_variant(variant.settings, shape, classes)
+                with patience(f"building the network of {variant.name!r}", say):
+                    by_model[key] = inspect_variant(variant.settings, shape, classes)
             except AblateError as error:
                 by_model[key] = tuple(map(_fault, getattr(error, "faults", (error,))))
             # Torch says only at run time that shapes do not fit, and a user's own module may raise anything.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -18,6 +18,7 @@ from ablate.errors import DataError, Problems, StudyError, did_you_mean
 from ablate.record import Environment, PlannedVariant, StudyPlan
 from ablate.runner.inspection import add_controls, inspect_all, line_of, no_ops, with_defaults
 from ablate.runner.job import Job
+from ablate.runner.patience import patience
 from ablate.runner.pretraining import check_starts, pretraining_used
 from ablate.runner.surroundings import Surroundings
 from ablate.runner.trials import Asked, Trial, find_trials, in_waves, once
@@ -96,14 +97,16 @@ def plan_study(
     device: str = "auto",
     retry_failed: bool = False,
     force: Sequence[str] = (),
+    say: Callable[[str], None] = lambda _: None,
 ) -> Plan:
     """Inspect every variant and find what is left to train. Writes nothing.
 
     seeds: those to train now. only, exclude: globs over names of variants, likewise. All three limit what is
     trained, while the plan keeps the whole study, and seeds beyond the study's join it; what a variant starts
     from is trained with it. retry_failed: failed trials are wanted again. force: globs; these are wanted
-    although done. only, force: over names of pretrainings as well. Raises StudyError with every fault
-    of the study, DataError, MachineError, StoreError.
+    although done. only, force: over names of pretrainings as well. say: told when a step takes long, since
+    the user's own code runs in it. Raises StudyError with every fault of the study, DataError, MachineError,
+    StoreError.
     """
     require_torch()
     require_torchvision()
@@ -119,12 +122,15 @@ def plan_study(
     chosen = _select(named, pretraining, only, exclude, problems)
     forced = _matching((*named, *pretraining), "--force", force, problems)
     inspected = with_defaults(study, (*pretraining, *expansion.variants))
-    images = _images(study, around, inspected, problems)
-    inspections = inspect_all(study, [one for one in inspected if one.name in images], images, problems)
+    with patience("reading the images", say):
+        images = _images(study, around, inspected, problems)
+    had = [one for one in inspected if one.name in images]
+    inspections = inspect_all(study, had, images, problems, say)
     problems.raise_if_any()
     check_starts(study, expansion.variants, pretraining, images, problems)
     problems.raise_if_any()
-    controlled = add_controls(study, expansion, inspections, images)
+    with patience("searching for the width of the controls", say):
+        controlled = add_controls(study, expansion, inspections, images)
     expansion = controlled.expansion
     asked = Asked(
         variants=_as_known(expansion, chosen),
@@ -133,6 +139,8 @@ def plan_study(
         all_seeds=tuple(dict.fromkeys((*study.seeds, *(seeds or ())))),
         retry_failed=retry_failed,
     )
+    with patience("comparing variants that cost the same", say):
+        alike = no_ops(expansion.variants, inspections, images)
     trials = find_trials(around, expansion.variants, pretraining, before, asked)
     return Plan(
         study=study,
@@ -151,7 +159,7 @@ def plan_study(
             *_notes(expansion, pretraining, trials),
             *controlled.warnings,
             *map(describe_control, controlled.controls),
-            *no_ops(expansion.variants, inspections, images),
+            *alike,
         ),
         pretraining=pretraining,
     )

@@ -104,6 +104,7 @@ def run_study(
         device=device,
         retry_failed=retry_failed,
         force=force,
+        say=display.note,
     )
     if dry_run:
         display.end(plan_text(plan), "")
