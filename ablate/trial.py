@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import count, islice
 from pathlib import Path
@@ -269,6 +269,7 @@ class _Data:
     std: np.ndarray
     recipe: Recipe
     device: str
+    mixed: bool
 
     @classmethod
     def prepare(cls, settings: Settings, seed: int, recipe: Recipe, device: str, images: Images) -> _Data:
@@ -278,7 +279,9 @@ class _Data:
             images.train_labels, fraction=wanted.fraction, validation=wanted.validation, seed=split_seed
         )
         mean, std = statistics(images.train, rows.train)
-        return cls(images, rows, mean, std, recipe, device)
+        attention = settings.model.attention
+        mixed = attention is not None and attention.gate == "shuffled"
+        return cls(images, rows, mean, std, recipe, device, mixed)
 
     def train_batches(self, settings: Settings, seed: int) -> Batches:
         """Shuffled and augmented, each from its own stream of the trial's seed."""
@@ -292,11 +295,21 @@ class _Data:
         )
 
     def plain_batches(self, rows: np.ndarray) -> Batches:
-        """Rows of the training images as they are, in order."""
-        return self._batches(self.images.train, self.images.train_labels, rows)
+        """Rows of the training images as they are, in the order of `reading_order`."""
+        order = self.reading_order(len(rows))
+        return self._batches(self.images.train, self.images.train_labels, rows[order])
 
     def test_batches(self) -> Batches:
-        return self._batches(self.images.test, self.images.test_labels, np.arange(len(self.images.test)))
+        order = self.reading_order(len(self.images.test))
+        return self._batches(self.images.test, self.images.test_labels, order)
+
+    def reading_order(self, count: int) -> np.ndarray:
+        """Rows as they are read for evaluation: one after another, but for a shuffled gate in a fixed mix.
+
+        It takes the gate of the image before, and where images lie class by class, as folders do, that would
+        nearly always be one of the same class.
+        """
+        return np.random.default_rng(0).permutation(count) if self.mixed else np.arange(count)
 
     def _batches(self, images: np.ndarray, labels: np.ndarray, rows: np.ndarray, **how: Any) -> Batches:
         return Batches(
@@ -352,15 +365,18 @@ def _test(
     Leaves predictions and the weights to keep; `network` ends with those of the best epoch.
     """
     batches, recipe = data.test_batches(), data.recipe
+    back = np.argsort(data.reading_order(batches.count))
 
     def read() -> Evaluation:
-        return evaluate(
+        found = evaluate(
             network,
             batches,
             device=data.device,
             precision=recipe.precision,
             channels_last=recipe.channels_last,
         )
+        in_order = {name: getattr(found, name)[back] for name in ("labels", "predicted", "probability")}
+        return replace(found, **in_order)
 
     paths.weights.unlink(missing_ok=True)
     last = best = read()

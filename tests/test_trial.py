@@ -68,6 +68,12 @@ def clean(root):
 
 def poisoned(root):
     return _images(poison=True)
+
+
+def by_class(root):
+    images, labels, test, test_labels = _images(poison=False)
+    order = np.argsort(test_labels, kind="stable")
+    return images, labels, test[order], test_labels[order]
 '''
 
 
@@ -558,3 +564,28 @@ def test_one_step_is_measured_even_where_an_epoch_has_one(cache):
     for batch_size in (32, 5000):
         seconds = measured_step(settings(train={"batch_size": batch_size}), digits, "cpu", steps=2)
         assert np.isfinite(seconds) and seconds > 0
+
+
+def test_a_shuffled_gate_meets_other_classes_where_test_images_lie_class_by_class(
+    run, users_own, monkeypatch
+):
+    """It takes the gate of the image before; the predictions still stand in the order of the source."""
+    read = []
+
+    def evaluate_and_tell(network, batches, **how):
+        read.append(next(iter(batches.epoch(0)))[1].numpy())
+        return evaluate(network, batches, **how)
+
+    monkeypatch.setattr("ablate.trial.evaluate", evaluate_and_tell)
+    data = {"source": "users_own_module:by_class"}
+    se = SE["attention"]
+    neighbours = {}
+    for gate in ("own", "shuffled"):
+        _, paths = run(settings(data=data, attention={**se, "gate": gate}))
+        neighbours[gate] = np.mean(read[-1][1:] == read[-1][:-1])
+        with np.load(paths.predictions) as saved:
+            assert list(saved["label"]) == sorted(saved["label"])
+            accuracy = np.mean(saved["predicted"] == saved["label"])
+        assert accuracy > 0.3  # a label beside another image's prediction would be right one time in ten
+    assert neighbours["own"] > 0.9
+    assert neighbours["shuffled"] < 0.4
