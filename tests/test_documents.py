@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -70,6 +73,31 @@ def test_the_examples_of_the_reference_expand(heading: str, folder: Path) -> Non
     for name in re.findall(r'"(msa [^"]+=[^"]+)"', text):
         if heading == "## Matrices" and " at=" in name and "reduction" in name:
             assert name in names
+
+
+def _examples() -> list[tuple[str, str]]:
+    """(document, block) of every YAML block; those of CONTRIBUTING are run by a test of their own."""
+    pages = [str(path.relative_to(REPOSITORY)) for path in DOCUMENTS if path.name != "CONTRIBUTING.md"]
+    return [(page, block) for page in pages for block in blocks(page, "yaml")]
+
+
+def _whole_study(example: dict[str, Any]) -> dict[str, Any]:
+    """A part of a study, completed: settings as defaults, lists laid over the reference with its own."""
+    head = {"name": "example", "baseline": "b", "variants": {"b": {}}}
+    if example.keys() <= {"data", "model", "train"}:
+        return head | {"defaults": example}
+    if "variants" in example:
+        return head | {"baseline": next(iter(example["variants"]))} | example
+    reference = [yaml.safe_load(block) for block in blocks("docs/study-file.md", "yaml")]
+    lists = [part for part in reference if part.keys() <= {"sweeps", "designs", "matrix"}]
+    return functools.reduce(operator.or_, [reference[0], *lists, example])
+
+
+@pytest.mark.parametrize(("document", "block"), _examples())
+def test_every_example_is_valid_where_it_would_stand(document: str, block: str, folder: Path) -> None:
+    study = _whole_study(yaml.safe_load(block))
+    Path("example.yaml").write_text(yaml.safe_dump(study, sort_keys=False), encoding="utf-8")
+    assert expand(load_study("example.yaml")).variants
 
 
 @pytest.mark.parametrize("attention", [True, False], ids=["with attention", "without"])

@@ -13,6 +13,8 @@ from ablate.variants import Variant, complete
 
 # A validation or test image goes forward only, a training image forward and twice as much backward.
 _FORWARD_SHARE = 1 / 3
+# Of attention, and said only where it is something else.
+_USUAL = {"place": "after", "gate": "own"}
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
@@ -155,7 +157,8 @@ def _value(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(str, value))}]"
     if isinstance(value, dict) and "name" in value:
-        args = ", ".join(f"{key}={_value(arg)}" for key, arg in value.get("args", {}).items())
+        said = {key: value[key] for key, usual in _USUAL.items() if value.get(key, usual) != usual}
+        args = ", ".join(f"{key}={_value(arg)}" for key, arg in {**value.get("args", {}), **said}.items())
         return f"{value['name']}({args})"
     if value is None:
         return "null"
