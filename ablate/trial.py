@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ import torch
 import yaml
 
 from ablate.data import Augmenter, Batches, Images, Split, load_images, split, statistics
+from ablate.environment import installed_version
 from ablate.errors import AblateError
 from ablate.measure import count_macs, count_parameters
 from ablate.models import Network, build_network, locate_weights, nondeterministic_operators
@@ -52,7 +53,7 @@ from ablate.train import (
 from ablate.train.fit import count_steps, in_training_mode, train_step
 from ablate.train.recompute import recomputed
 from ablate.train.state import prepare
-from ablate.variants import cost_id, source_fingerprints
+from ablate.variants import cost_id, source_fingerprints, weights_sha256
 
 LOG_TAIL_LINES = 20
 
@@ -137,12 +138,14 @@ def run_trial(
         planned = identity["precision"]
         raise AblateError(f"the trial was planned in {planned}, but {device} runs it in {recipe.precision}")
     paths.settings.write_text(dump_settings(settings), encoding="utf-8")
-    kept = _Kept.read(checkpoints or folder, trial_id, environment)
+    kept = _Kept()
+    if checkpoints is not None:
+        kept = _Kept.read(checkpoints, _made_by(settings, trial_id, identity, environment, weights))
     with (
-        _files(paths, on_progress, resumed=kept.fit is not None) as (log, report),
+        _files(paths, on_progress, resumed=kept.resumed > 0) as (log, report),
         numerics(deterministic=recipe.deterministic),
     ):
-        for said in kept.checkpoints.passed_over:
+        for said in kept.passed_over:
             log.line(said)
         log.line(f"trial {trial_id}: variant {variant_id}, seed {seed}, {device}, {recipe.precision}")
         images = load_images(
@@ -167,8 +170,8 @@ def run_trial(
             dropout_seed=derive_seed(seed, "dropout"),
             log=log,
             on_progress=report,
-            start=kept.fit,
-            saver=None if checkpoints is None else kept.saver(began, log.line),
+            start=kept.hand_over(),
+            saver=kept.saver(began, log.line),
         )
         last, best = _test(network, result, data, paths, settings.train.keep)
         chosen = f"{best.accuracy:.2f} % at epoch {result.state.best_epoch}, the best in validation"
@@ -194,36 +197,62 @@ def run_trial(
     )
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Kept:
-    """How far the trial came before. fit: the state to go on from. wall_s: spent on it until then."""
+    """How far the trial came before. fit: the state to go on from. wall_s: spent on it until then.
 
-    checkpoints: Checkpoints
+    checkpoints: None where none are asked for.
+    """
+
+    checkpoints: Checkpoints | None = None
     fit: Mapping[str, Any] | None = None
     wall_s: float = 0.0
     resumed: int = 0
 
     @classmethod
-    def read(cls, folder: Path, trial_id: str, environment: Environment) -> _Kept:
-        """A state of other versions, another device or another number of threads is not gone on from: the
-        result would be that of neither."""
-        made_by = {"trial": trial_id} | {
-            name: str(getattr(environment, name))
-            for name in ("ablate", "torch", "numpy", "device_name", "threads", "deterministic")
-        }
+    def read(cls, folder: Path, made_by: Mapping[str, str]) -> _Kept:
         checkpoints = Checkpoints(folder, made_by)
         found = checkpoints.newest()
         if found is None:
             return cls(checkpoints)
         return cls(checkpoints, found["fit"], found["wall_s"], found["resumed"] + 1)
 
-    def saver(self, began: float, say: Callable[[str], None]) -> TimedSaver:
+    @property
+    def passed_over(self) -> Sequence[str]:
+        return self.checkpoints.passed_over if self.checkpoints else ()
+
+    def hand_over(self) -> Mapping[str, Any] | None:
+        """`fit`, and no hold on it any more: it is as large as a network and its optimizer."""
+        fit, self.fit = self.fit, None
+        return fit
+
+    def saver(self, began: float, say: Callable[[str], None]) -> TimedSaver | None:
         """began: `time.perf_counter` at the start of this attempt."""
+        if self.checkpoints is None:
+            return None
 
         def extra() -> dict[str, Any]:
             return {"wall_s": self.wall_s + time.perf_counter() - began, "resumed": self.resumed}
 
         return TimedSaver(self.checkpoints, extra, on_fault=say)
+
+
+def _made_by(
+    settings: Settings,
+    trial_id: str,
+    identity: Mapping[str, Any],
+    environment: Environment,
+    weights: Path | None,
+) -> dict[str, str]:
+    """What a checkpoint depends on beside the trial's identity. One made otherwise is not gone on from: the
+    result would belong neither there nor here."""
+    names = ("ablate", "torch", "torchvision", "numpy", "device_name", "cuda", "cudnn")
+    made_by = {name: str(getattr(environment, name)) for name in (*names, "threads", "deterministic")}
+    if settings.model.backbone.startswith("timm:"):
+        made_by["timm"] = str(installed_version("timm"))
+    if weights is not None and str(identity.get("weights_sha256")).startswith("trial:"):
+        made_by["weights"] = weights_sha256(weights)  # that trial may have been trained again elsewhere
+    return {"trial": trial_id, **made_by}
 
 
 def _refuse_nondeterministic(network: Network, recipe: Recipe, device: str) -> None:

@@ -33,6 +33,8 @@ LAYERS = {
     "clean": 3,
     "doctor": 3,
     "runner": 4,
+    "bench": 4,
+    "verify": 4,
     "display": 3,
     "cli": 5,
     "__main__": 6,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import time
@@ -55,13 +56,20 @@ class TimedSaver:
         return waited >= max(0.0 if epoch_ended else self.every_s, self._cost_s / self.share)
 
     def save(self, state: FitState) -> None:
-        """A disk that takes no checkpoint ends no training: it is said, and tried again later."""
+        """A disk that takes no checkpoint ends no training: it is said, and tried again later.
+
+        A state that no checkpoint can hold (a module's own `get_extra_state`) is said once.
+        """
         began = self.clock()
         step = len(state.partial.sizes) if state.partial else 0
         try:
             self.checkpoints.save({"fit": state.state_dict(), **self.extra()}, epoch=state.epoch, step=step)
         except OSError as error:
             self.on_fault(f"no checkpoint after epoch {state.epoch}: {error}")
+        except TypeError as error:
+            self.on_fault(f"no checkpoints: {error}; stopped, the trial would begin again")
+            self._last = math.inf
+            return
         self._last = self.clock()
         self._cost_s = self._last - began
 
@@ -72,21 +80,23 @@ class Checkpoints:
 
     folder: of the trial. made_by: what a state must have been made by to be gone on from (trial, versions,
     device): a state of another machine would end in a result that belongs to neither. passed_over: why files
-    were not used, one sentence each.
+    were not used, one sentence each. Nobody else writes to the folder meanwhile.
     """
 
     folder: Path
     made_by: Mapping[str, str]
     passed_over: list[str] = field(default_factory=list)
+    _good: list[Path] = field(default_factory=list)  # written or read whole by this process, oldest first
 
     def save(self, state: Mapping[str, Any], *, epoch: int, step: int = 0) -> Path:
-        """Write a state after `epoch` finished epochs and `step` steps of the next; older files go.
+        """Write a state after `epoch` finished epochs and `step` steps of the next; all others but the last
+        good one before it go.
 
         state: dicts, lists and tuples of tensors, numbers, text and None. Raises OSError when the disk does
         not take it; what was there stays.
         """
-        tensors: dict[str, Tensor] = {}
-        content = json.dumps(_pack(state, tensors))
+        packing = _Packing()
+        content, tensors = json.dumps(packing.pack(state)), packing.tensors
         header = {
             "format": str(FORMAT),
             "made_by": json.dumps(dict(self.made_by), sort_keys=True),
@@ -104,30 +114,35 @@ class Checkpoints:
             if isinstance(error, OSError):
                 raise
             raise OSError(None, f"{error}", str(path)) from error
-        _flush(self.folder)
-        for old in self.files()[KEPT:]:
-            old.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # some file systems cannot flush a folder
+            _flush(self.folder)
+        self._good = [*(good for good in self._good if good != path), path][-KEPT:]
+        for other in self.files():  # one that is torn or not from here may be called newer
+            if other not in self._good:
+                other.unlink(missing_ok=True)
         return path
 
     def newest(self) -> dict[str, Any] | None:
-        """The newest state that is whole and was made here; None without one. See `passed_over`."""
+        """The newest state that is whole and was made here; None without one. See `passed_over`.
+
+        Temporary files of a process that was killed go: they may be what fills the disk.
+        """
+        for torn in self.folder.glob(".checkpoint-*"):
+            torn.unlink(missing_ok=True)
         for path in self.files():
             try:
-                return self._read(path)
-            except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
+                state = self._read(path)
+            except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
                 self.passed_over.append(f"{path.name} was passed over: {error}")
+            else:
+                self._good = [path]
+                return state
         return None
 
     def files(self) -> list[Path]:
         """The newest first."""
         found = [path for path in self.folder.glob("checkpoint-*.safetensors") if _NAME.fullmatch(path.name)]
         return sorted(found, key=lambda path: path.name, reverse=True)
-
-    def remove(self) -> None:
-        """When the trial has ended; temporary files of a process that was killed go as well."""
-        for path in (*self.files(), *self.folder.glob(".checkpoint-*")):
-            with contextlib.suppress(FileNotFoundError):
-                path.unlink()
 
     def _read(self, path: Path) -> dict[str, Any]:
         with safetensors.safe_open(str(path), framework="pt") as file:
@@ -143,23 +158,40 @@ class Checkpoints:
         return dict(_unpack(json.loads(header["state"]), tensors))
 
 
-def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """JSON for `value`; its tensors go to `tensors`, their names into the JSON."""
-    if isinstance(value, Tensor):
-        name = f"{len(tensors):06d}"
-        last = value.ndim == 4 and value.is_contiguous(memory_format=torch.channels_last)
-        layout = "channels_last" if last and not value.is_contiguous() else "contiguous"
-        # A copy: parameters of one storage would be refused, and training may go on while this is written.
-        tensors[name] = value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-        return {"tensor": name, "layout": layout}
-    if isinstance(value, Mapping):
-        return {"dict": [[_pack(key, tensors), _pack(item, tensors)] for key, item in value.items()]}
-    if isinstance(value, list | tuple):
-        kind = "list" if isinstance(value, list) else "tuple"
-        return {kind: [_pack(item, tensors) for item in value]}
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise TypeError(f"a checkpoint holds tensors, numbers, text and containers of them, not {value!r}")
+@dataclass
+class _Packing:
+    """A state in parts: JSON, and the tensors that it names.
+
+    safetensors takes each storage once and in one piece only. Only what breaks this is copied: a state may be
+    as large as the memory that is left.
+    """
+
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    _storages: set[int] = field(default_factory=set)
+
+    def pack(self, value: Any) -> Any:
+        """JSON for `value`."""
+        if isinstance(value, Tensor):
+            name = f"{len(self.tensors):06d}"
+            last = value.ndim == 4 and value.is_contiguous(memory_format=torch.channels_last)
+            layout = "channels_last" if last and not value.is_contiguous() else "contiguous"
+            self.tensors[name] = self._alone(value)
+            return {"tensor": name, "layout": layout}
+        if isinstance(value, Mapping):
+            return {"dict": [[self.pack(key), self.pack(item)] for key, item in value.items()]}
+        if isinstance(value, list | tuple):
+            kind = "list" if isinstance(value, list) else "tuple"
+            return {kind: [self.pack(item) for item in value]}
+        if value is None or isinstance(value, bool | int | float | str):
+            return value
+        raise TypeError(f"a checkpoint holds tensors, numbers, text and containers of them, not {value!r}")
+
+    def _alone(self, tensor: Tensor) -> Tensor:
+        found = tensor.detach().to("cpu").contiguous()
+        if found.untyped_storage().data_ptr() in self._storages:
+            found = found.clone()
+        self._storages.add(found.untyped_storage().data_ptr())
+        return found
 
 
 def _unpack(packed: Any, tensors: Mapping[str, Tensor]) -> Any:

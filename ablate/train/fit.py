@@ -85,6 +85,7 @@ def fit(
         state = prepare(network, recipe, steps, device)
         if start is not None:
             state.load_state_dict(start)
+            start = None  # as large as the state itself, and of no more use
             if log is not None:
                 log.resume(state)
         model = torch.compile(network) if recipe.compile else network

@@ -69,9 +69,54 @@ def test_the_newest_counts_and_old_ones_go(tmp_path: Path) -> None:
         checkpoints.save({"at": [epoch, step]}, epoch=epoch, step=step)
     assert checkpoints.newest() == {"at": [10, 0]}
     assert len(checkpoints.files()) == KEPT
-    checkpoints.remove()
-    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("made", ["elsewhere", "torn"])
+def test_files_that_are_no_use_do_not_push_out_those_that_are(tmp_path: Path, made: str) -> None:
+    """They may stand for a later epoch: another version of a library came further before it was replaced."""
+    elsewhere = Checkpoints(tmp_path, {**HERE, "torch": "1.0"})
+    for epoch in (49, 50):
+        path = elsewhere.save({"at": epoch}, epoch=epoch)
+        if made == "torn":
+            path.write_bytes(b"")
+    (tmp_path / ".checkpoint-000051-000000000.safetensors.1").write_bytes(b"half")
+    checkpoints = Checkpoints(tmp_path, HERE)
     assert checkpoints.newest() is None
+    assert len(checkpoints.passed_over) == 2
+    for epoch in (1, 2, 3):
+        checkpoints.save({"at": epoch}, epoch=epoch)
+    assert Checkpoints(tmp_path, HERE).newest() == {"at": 3}
+    assert sorted(tmp_path.iterdir()) == [
+        tmp_path / f"checkpoint-00000{n}-000000000.safetensors" for n in (2, 3)
+    ]
+
+
+def test_after_a_torn_one_the_one_before_it_stays_until_there_are_two_good_ones(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, HERE)
+    for epoch in (1, 2):
+        path = checkpoints.save({"at": epoch}, epoch=epoch)
+    path.write_bytes(b"")
+    checkpoints = Checkpoints(tmp_path, HERE)
+    assert checkpoints.newest() == {"at": 1}
+    checkpoints.save({"at": 2}, epoch=2)
+    path.write_bytes(b"")
+    assert Checkpoints(tmp_path, HERE).newest() == {"at": 1}
+
+
+def test_tensors_of_one_storage_and_of_no_order_come_back(tmp_path: Path) -> None:
+    whole = torch.arange(12.0).reshape(3, 4)
+    before = {
+        "a": whole,
+        "b": whole[1:],
+        "c": whole.t(),
+        "d": whole,
+        "e": torch.empty(0),
+        "f": torch.empty(0),
+    }
+    Checkpoints(tmp_path, HERE).save(before, epoch=1)
+    found = Checkpoints(tmp_path, HERE).newest()
+    assert found is not None
+    assert all(torch.equal(found[name], before[name]) for name in before)
 
 
 @pytest.mark.parametrize("damage", ["cut short", "empty", "a flipped bit", "a pickle", "zeros at the end"])
@@ -160,6 +205,8 @@ RECIPES = {
         stages=(Stage(epochs=1, train=("5",)), Stage(epochs=2, optimizer="sgd", schedule="plateau")),
     ),
     "steps": Recipe(epochs=99, steps=7, batch_size=8),
+    "fp16": Recipe(epochs=2, batch_size=8, optimizer="sgd", lr=0.1, precision="fp16", clip_norm=0.5),
+    "recomputed": Recipe(epochs=2, batch_size=8, lr=0.01, gradient_checkpointing=True),
 }
 
 
@@ -224,3 +271,15 @@ def test_a_disk_that_takes_no_checkpoint_is_said_and_ends_nothing(tmp_path: Path
     saver = TimedSaver(Checkpoints(tmp_path / "gone", HERE), on_fault=said.append)
     saver.save(SimpleNamespace(partial=None, epoch=4, state_dict=dict))
     assert said[0].startswith("no checkpoint after epoch 4: ")
+
+
+def test_a_state_that_no_checkpoint_can_hold_is_said_once_and_ends_nothing(tmp_path: Path) -> None:
+    said: list[str] = []
+    saver = TimedSaver(Checkpoints(tmp_path, HERE), share=math.inf, on_fault=said.append)
+    state = SimpleNamespace(partial=None, epoch=4, state_dict=lambda: {"0._extra_state": object()})
+    assert saver.due(epoch_ended=True)
+    saver.save(state)
+    assert not saver.due(epoch_ended=True)
+    assert len(said) == 1
+    assert said[0].endswith("stopped, the trial would begin again")
+    assert list(tmp_path.iterdir()) == []
