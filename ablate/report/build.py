@@ -1,8 +1,9 @@
 """Plan and records become the rows of a report. Nothing is rendered here.
 
-Families, each corrected on its own: the effects of a design (those within its first factor apart, and each
-view of it), each sweep's levels against the sweep's start, each sweep's levels against the baseline, variants
-against their controls, the controls against the baseline, and all other variants against the baseline.
+Families, each corrected on its own: the claims, the effects of a design (those within its first factor
+apart, and each view of it), each sweep's levels against the sweep's start, each sweep's levels against the
+baseline, variants against their controls, the controls against the baseline, and all other variants against
+the baseline.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from ablate.errors import StoreError
 from ablate.record import CostRecord, Environment, PlannedVariant, StudyPlan, TrialRecord
+from ablate.report.claims import claim_rows
 from ablate.report.comparisons import Comparisons
 from ablate.report.controls import FAMILY, control_rows, sides
 from ablate.report.effects import design_effects, without_dunnett
@@ -21,7 +23,6 @@ from ablate.report.predictions import Predictions, read_predictions
 from ablate.report.pretraining import pretraining_rows
 from ablate.report.rows import (
     Against,
-    ClaimRow,
     Figure,
     Report,
     SweepLevel,
@@ -64,7 +65,7 @@ def build_report(store: Store, study_name: str) -> Report:
         variants=variants,
         effects=effects,
         sweeps=tuple(sweeps),
-        claims=tuple(_claim(claim, position) for position, claim in enumerate(plan.claims, 1)),
+        claims=claim_rows(plan, rows, sweeps, procedure, comparisons, _costs_of(store, plan)),
         environments=trials.environments(),
         planned_at=plan.planned,
         figures=_figures(variants, sweeps, any(not row.missing for row in effects), trials.have_curves()),
@@ -263,8 +264,9 @@ def _number(label: str) -> float | None:
         return None
 
 
-def _claim(claim: Mapping[str, Any], position: int) -> ClaimRow:
-    return ClaimRow(str(claim.get("id", f"claim {position}")), str(claim.get("say", "")))
+def _costs_of(store: Store, plan: StudyPlan) -> Callable[[str], Sequence[CostRecord]]:
+    ids = {variant.name: variant.cost_id for variant in plan.variants}
+    return lambda name: store.read_costs(ids[name])
 
 
 def _data(plan: StudyPlan, trials: _Trials) -> dict[str, Any]:

@@ -45,14 +45,14 @@ class Comparisons:
         self, name: str, pairs: Sequence[tuple[VariantRow, VariantRow]], procedure: Procedure
     ) -> list[Against]:
         """A family of comparisons, each with its own other side; Dunnett's test knows no such family."""
-        comparisons = [Comparison(of.scores, other.scores, self._same(of, other)) for of, other in pairs]
+        comparisons = [Comparison(of.scores, other.scores, self.same(of, other)) for of, other in pairs]
         judgements = compare(comparisons, procedure) if comparisons else []
         return [
             self._against(name, of, other, judgement)
             for (of, other), judgement in zip(pairs, judgements, strict=True)
         ]
 
-    def _same(self, of: VariantRow, against: VariantRow) -> bool:
+    def same(self, of: VariantRow, against: VariantRow) -> bool:
         """Whether both predicted the same with every shared seed."""
         shared = _shared_seeds(of, against)
         return all(of.scores[seed] == against.scores[seed] for seed in shared) and identical(
@@ -63,7 +63,7 @@ class Comparisons:
         """Each row that predicted the same as an earlier one, with the first such."""
         found = []
         for position, row in enumerate(rows):
-            first = next((other for other in rows[:position] if self._same(row, other)), None)
+            first = next((other for other in rows[:position] if self.same(row, other)), None)
             if first is not None:
                 apart = tuple(sorted(differences(first.settings, row.settings)))
                 found.append(TwinRow(row.name, first.name, _shared_seeds(row, first), apart))

@@ -6,7 +6,7 @@ import json
 import math
 from typing import Any
 
-from ablate.report import controls, missing, pretraining
+from ablate.report import claim_text, controls, missing, pretraining
 from ablate.report.headline import headline
 from ablate.report.rows import Against, EffectRow, Report, SweepRows, TrialRow, VariantRow
 from ablate.stats import Estimate, Judgement
@@ -32,10 +32,7 @@ def document(report: Report) -> dict[str, Any]:
         },
         "headline": list(headline(report)),
         "variants": [_variant(row, report.baseline_row) for row in report.variants],
-        "claims": [
-            {"id": claim.id, "say": claim.say, "verdict": claim.verdict, "evidence": claim.evidence}
-            for claim in report.claims
-        ],
+        "claims": [claim_text.document(row) for row in report.claims],
         "effects": [_effect(row) for row in report.effects],
         "sweeps": [_sweep(sweep) for sweep in report.sweeps],
         "controls": [

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from ablate.report import controls, missing, numbers, pretraining
+from ablate.report import claim_text, controls, missing, numbers, pretraining
 from ablate.report.headline import estimate, headline, twin_sentence
-from ablate.report.method import measured_lines, method_lines
+from ablate.report.method import MEASURED_PREFIX, measured_lines, method_lines
 from ablate.report.rows import Against, EffectRow, Report, SweepRows, VariantRow
 from ablate.stats import Judgement
 
@@ -17,6 +17,7 @@ Row = Sequence[str]
 def render_markdown(report: Report) -> str:
     sections = [
         _opening(report),
+        _claims(report),
         _results(report),
         _controls(report),
         _comparisons(report),
@@ -26,7 +27,6 @@ def render_markdown(report: Report) -> str:
         _secondary(report),
         _pretraining(report),
         _incomplete(report),
-        _claims(report),
         _method(report),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
@@ -341,9 +341,11 @@ def _incomplete(report: Report) -> str:
 def _claims(report: Report) -> str:
     if not report.claims:
         return ""
-    rows = [[claim.id, claim.say, claim.verdict] for claim in report.claims]
-    note = "This version of ablate records claims and does not judge them yet."
-    return _section("Claims", _table(["Claim", "It says", "Verdict"], rows), note)
+    reasons = [f"- {text(reason)}" for reason in claim_text.reasons(report, measured=False)]
+    measured = [f"{MEASURED_PREFIX}{text(reason)}  " for reason in claim_text.reasons(report, measured=True)]
+    notes = [text(note) for note in claim_text.notes(report)]
+    table = _table(*claim_text.table(report))
+    return _section("Claims", table, "\n".join(reasons), "\n".join(measured), *notes)
 
 
 def _method(report: Report) -> str:
@@ -362,7 +364,7 @@ def _figure(report: Report, name: str) -> str:
 
 def _table(header: Row, rows: Sequence[Row]) -> str:
     """Text to the left, figures to the right."""
-    left = {"Variant", "Verdict", "Effect", "Claim", "It says", "Failed"}
+    left = {"Variant", "Verdict", "Effect", "Claim", "It says", "Claimed", "Figure", "Failed"}
     left.update(missing.INCOMPLETE_HEADER[2:], missing.FAILURES_HEADER[2:])
     rule = [":--" if name in left or position == 0 else "--:" for position, name in enumerate(header)]
     lines = [[text(cell) for cell in row] for row in (header, *rows)]

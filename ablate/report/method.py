@@ -149,6 +149,7 @@ def _test(report: Report) -> str:
 def _families(report: Report) -> str:
     families = dict.fromkeys(
         [
+            *["claims on accuracy" for row in report.claims if row.metric == "accuracy"],
             *(row.family for row in report.effects),
             *(level.against.family for sweep in report.sweeps for level in sweep.levels if level.against),
             *(row.against.family for row in report.controls),

@@ -199,13 +199,54 @@ class PretrainingRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ClaimFigure:
+    """One figure that a claim speaks of: "se − baseline". value: in `unit`; None where it cannot be had.
+
+    low, high, level: its interval, missing the truth with probability `level`; None for costs, which are
+    counted. position: of the interval (of the value) against what is claimed: inside | outside | across.
+    sides: what went into it, by variant: the mean accuracy, or the cost.
+    """
+
+    name: str
+    value: float | None
+    low: float | None
+    high: float | None
+    level: float | None
+    position: str | None
+    sides: Mapping[str, float | None]
+
+
+@dataclass(frozen=True, slots=True)
 class ClaimRow:
-    """A claim of the study. This version records claims and does not judge them."""
+    """A claim and its verdict.
+
+    verdict: supported | refuted | undecided | exploratory | undecidable | not measured. claimed: the range in
+    words. trials: ids by variant, of the finished trials behind an accuracy. machine: that a measured cost
+    comes from. seeds: per variant, to decide. post_hoc: why, if the claim is. remarks: sentences, on what
+    went into the figures.
+    """
 
     id: str
     say: str
-    verdict: str = "not judged"
-    evidence: str | None = None
+    kind: str
+    metric: str
+    unit: str
+    claimed: str
+    bounds: tuple[float | None, float | None]
+    verdict: str
+    reason: str
+    figures: tuple[ClaimFigure, ...]
+    trials: Mapping[str, tuple[str, ...]]
+    p_value: float | None = None
+    p_adjusted: float | None = None
+    seeds: int | None = None
+    machine: str | None = None
+    post_hoc: str | None = None
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def is_ratio(self) -> bool:
+        return self.kind == "ratio"
 
 
 @dataclass(frozen=True, slots=True)

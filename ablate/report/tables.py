@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ablate.report import claim_text
 from ablate.report.json import document
 from ablate.report.rows import Report
 
@@ -32,6 +33,11 @@ def controls_table(report: Report) -> pd.DataFrame:
     return _table([_flat(row) for row in document(report)["controls"]])
 
 
+def claims_table(report: Report) -> pd.DataFrame:
+    """One row for each figure that a claim speaks of, with the ids of the trials behind it."""
+    return _table([line for row in report.claims for line in claim_text.records(row)])
+
+
 def trials_table(report: Report) -> pd.DataFrame:
     """One row a planned trial."""
     return _table(document(report)["trials"])
@@ -40,6 +46,8 @@ def trials_table(report: Report) -> pd.DataFrame:
 def tables(report: Report) -> dict[str, pd.DataFrame]:
     """Every table of the report by the name of its file."""
     found = {"variants": variants_table(report), "trials": trials_table(report)}
+    if report.claims:
+        found["claims"] = claims_table(report)
     if report.effects:
         found["effects"] = effects_table(report)
     if report.controls:

@@ -4,6 +4,16 @@ Only numpy and scipy; nothing here knows of studies, records or files. Scores ar
 """
 
 from ablate.stats.chance import learning_limit
+from ablate.stats.claims import (
+    Asserted,
+    ClaimJudgement,
+    contrast,
+    is_geometric,
+    judge_claims,
+    judge_exactly,
+    ratio,
+    slope_weights,
+)
 from ablate.stats.compare import Comparison, compare, dunnett, evidence, paired, welch
 from ablate.stats.correction import holm
 from ablate.stats.estimate import Estimate, Summary, summarise
@@ -15,6 +25,8 @@ from ablate.stats.verdict import Evidence, Judgement, Procedure, Verdict, judge
 
 __all__ = [
     "ASSUMED_STD",
+    "Asserted",
+    "ClaimJudgement",
     "Comparison",
     "Effect",
     "Estimate",
@@ -24,17 +36,23 @@ __all__ = [
     "Summary",
     "Verdict",
     "compare",
+    "contrast",
     "dunnett",
     "effects",
     "evidence",
     "explain",
     "holm",
+    "is_geometric",
     "judge",
+    "judge_claims",
+    "judge_exactly",
     "learning_limit",
     "minimum_detectable_effect",
     "on_new_images",
     "paired",
+    "ratio",
     "seeds_needed",
+    "slope_weights",
     "summarise",
     "welch",
 ]

@@ -14,6 +14,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from ablate.stats.estimate import Estimate, spread
 from ablate.stats.verdict import Evidence
 
 Cell = frozenset[str]  # the factors that are on
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ def _effect(
         return Effect(subset, weights, paired_evidence(contrasts, variance=size))
     scores = {cell: [cells[cell][seed] for seed in sorted(cells[cell])] for cell in weights}
     evidence = Evidence(
-        _contrast(weights, scores),
+        contrast_of_means(weights, scores),
         min(counts),
         max(counts),
         pooled_std(list(scores.values())),
@@ -93,7 +95,8 @@ def _effect(
     return Effect(subset, weights, evidence)
 
 
-def _contrast(weights: Mapping[Cell, float], scores: Mapping[Cell, Sequence[float]]) -> Estimate:
+def contrast_of_means(weights: Mapping[Key, float], scores: Mapping[Key, Sequence[float]]) -> Estimate:
+    """The weighted sum of means, with Welch's error and Satterthwaite's degrees of freedom."""
     value = sum(weight * float(np.mean(scores[cell])) for cell, weight in weights.items())
     if any(len(scores[cell]) < 2 for cell in weights):
         return Estimate(value, math.inf, 0.0)

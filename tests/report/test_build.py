@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import Any
 
 import pytest
@@ -195,13 +194,3 @@ def test_two_sweeps_of_one_name_are_told_apart(tree: Any) -> None:
 def test_rows_cannot_be_changed(msa: Any) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         build_report(msa.store, "msa").study = "other"  # type: ignore[misc]
-
-
-def test_claims_are_recorded_and_said_not_to_be_judged(tree: Any) -> None:
-    tree.add_variant("baseline", even(84))
-    tree.claims = ({"id": "C1", "say": "SE helps", "kind": "difference"},)
-    tree.plan()
-    [claim] = build_report(tree.store, "msa").claims
-    assert json.dumps(dataclasses.asdict(claim)) == (
-        '{"id": "C1", "say": "SE helps", "verdict": "not judged", "evidence": null}'
-    )
