@@ -28,7 +28,7 @@ def imported(source: str, root: Path | None) -> Reading:
     def decode(image_size: int | None, allocate: Allocate) -> ImageArrays:
         try:
             given = function(None if root is None else str(root))
-        except Exception as error:  # the user's code: whatever it raises is told with its place
+        except (Exception, SystemExit) as error:  # the user's code: whatever it raises is told with its place
             place = traceback.extract_tb(error.__traceback__)[-1]
             raise DataError(
                 f"data.source: {source} raised {type(error).__name__}: {error} "

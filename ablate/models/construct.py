@@ -40,7 +40,7 @@ def resolve(kind: str, name: str, known: Mapping[str, Callable[..., Any]]) -> Ca
         )
     try:
         module = import_module(module_name)
-    except Exception as error:  # the user's file runs here, and may fail in any way
+    except (Exception, SystemExit) as error:  # the user's file runs here, and may fail in any way
         raise ModelError(
             f"{kind} {name!r}: importing {module_name!r} failed with {type(error).__name__}: {error}"
             "\n    the module must be importable from the folder where the command runs, or be installed"
@@ -84,7 +84,10 @@ def construct(
         return _call(factory, {**given, **args})
     except AblateError:
         raise
-    except Exception as error:  # a library's or a user's code runs here, and may fail in any way
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # others' code, may fail in any way
         shown = ", ".join(f"{key}={value!r}" for key, value in args.items())
         raise ModelError(f"{kind} {name}({shown}): {reason(name, error)}") from error
 
@@ -117,6 +120,11 @@ def reason(name: str, error: BaseException) -> str:
     plain = isinstance(error, RuntimeError | TypeError | ValueError) and str(error)
     text = str(error) if plain else f"{type(error).__name__}: {error}".removesuffix(": ")
     line = _users_line(name, error)
+    if isinstance(error, AssertionError) and not str(error):  # says nothing but where it stands
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.name != "_assert"]
+        frame = frames[-1]
+        library = Path(frame.filename).parts[-3:]
+        text = f"{frame.line} does not hold ({'/'.join(library)}:{frame.lineno})"
     return f"{text}\n    raised in {line}" if line else text
 
 

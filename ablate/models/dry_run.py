@@ -15,20 +15,25 @@ Observe = Callable[[nn.Module], AbstractContextManager[Any]]
 
 
 def run_copy(
-    module: nn.Module, shape: Sequence[int], watch: Sequence[str] = (), observe: Observe | None = None
+    module: nn.Module,
+    shape: Sequence[int],
+    watch: Sequence[str] = (),
+    observe: Observe | None = None,
+    training: bool = False,
 ) -> tuple[Any, dict[str, list[Any]]]:
-    """Run a copy of `module` once in eval mode on zeros: its output, and {path in `watch`: its outputs}.
+    """Run a copy of `module` once on zeros: its output, and {path in `watch`: its outputs}.
 
     On the meta device, which costs nothing; with real numbers only where an operator has no meta version or
     the network looks at values. observe: gets the copy and gives a context to run it in, once for each copy
-    that is tried. An error of the network itself is raised as it is.
+    that is tried. training: in training mode, not in that of evaluation. An error of the network itself is
+    raised as it is.
     """
     try:
-        return _run(_meta_copy(module), shape, {path: [] for path in watch}, observe)
+        return _run(_meta_copy(module), shape, {path: [] for path in watch}, observe, training)
     except RuntimeError:
         if any(tensor.is_meta for tensor in module.parameters()):
             raise
-        return _run(_real_copy(module), shape, {path: [] for path in watch}, observe)
+        return _run(_real_copy(module), shape, {path: [] for path in watch}, observe, training)
 
 
 def watch_while_it_runs(
@@ -42,15 +47,19 @@ def watch_while_it_runs(
 
 
 def _run(
-    module: nn.Module, shape: Sequence[int], outputs: dict[str, list[Any]], observe: Observe | None
+    module: nn.Module,
+    shape: Sequence[int],
+    outputs: dict[str, list[Any]],
+    observe: Observe | None,
+    training: bool = False,
 ) -> tuple[Any, dict[str, list[Any]]]:
     for path, seen in outputs.items():
         module.get_submodule(path).register_forward_hook(
             lambda _module, _inputs, out, seen=seen: seen.append(out)
         )
     tensor = next(itertools.chain(module.parameters(), module.buffers()), torch.empty(0))
-    with torch.no_grad(), observe(module.eval()) if observe else nullcontext():
-        return module.eval()(torch.zeros(tuple(shape), device=tensor.device)), outputs
+    with torch.no_grad(), observe(module.train(training)) if observe else nullcontext():
+        return module.train(training)(torch.zeros(tuple(shape), device=tensor.device)), outputs
 
 
 def _meta_copy(module: nn.Module) -> nn.Module:

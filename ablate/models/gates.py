@@ -11,6 +11,7 @@ shuffled   the module's own gate, but that of another image of the batch: is it 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -33,15 +34,17 @@ class StaticGate(nn.Module):
     def __init__(self, shapes: Sequence[Sequence[int]], squash: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.squash = squash
-        self.logits = nn.ParameterList(nn.Parameter(torch.zeros(tuple(shape))) for shape in shapes)
+        self.shapes = tuple(tuple(shape) for shape in shapes)
+        # Flat: no tensor of images, which a memory format could be asked of, and no weight that decay is for.
+        self.logits = nn.ParameterList(nn.Parameter(torch.zeros(math.prod(shape))) for shape in self.shapes)
 
     def forward(self, x: Tensor) -> Gate:
         gates = []
-        for logits in self.logits:
-            if any(own not in (1, side) for own, side in zip(logits.shape[-2:], x.shape[-2:], strict=True)):
-                own, given = ("×".join(map(str, shape[-2:])) for shape in (logits.shape, x.shape))
+        for logits, shape in zip(self.logits, self.shapes, strict=True):
+            if any(own not in (1, side) for own, side in zip(shape[-2:], x.shape[-2:], strict=True)):
+                own, given = ("×".join(map(str, sides[-2:])) for sides in (shape, x.shape))
                 raise ModelError(f"the static gate was learned for maps of {own}, but one of {given} came")
-            gates.append(self.squash(logits))
+            gates.append(self.squash(logits.view(shape)))
         return gates[0] if len(gates) == 1 else tuple(gates)
 
 

@@ -176,7 +176,10 @@ def _check_output(name: str, backbone: nn.Module, classes: int, image_shape: tup
 def _refused_image(name: str, image_shape: tuple[int, int, int]) -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # a library's or a user's code runs here, and may fail in any way
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # others' code, may fail in any way
         raise ModelError(
             f"backbone {name!r} cannot take an image of {_size(image_shape)}: {reason(name, error)}"
         ) from error
@@ -187,18 +190,23 @@ def _size(image_shape: tuple[int, int, int]) -> str:
 
 
 def _check_shape_kept(module: nn.Module, place: Place) -> None:
+    """In evaluation and in training, where a module may take another way."""
     shape = (2, *place.shape)
-    try:
-        output, _ = run_copy(module, shape)
-    except Exception as error:  # a library's or a user's forward runs here, and may fail in any way
-        package = type(module).__module__.partition(".")[0]
-        why = reason("" if package in ("ablate", "torch", "timm") else f"{package}:", error)
-        raise ModelError(f"attention at {place.path!r} cannot take a map of {shape}: {why}") from error
-    if not isinstance(output, Tensor) or tuple(output.shape) != shape:
-        given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise ModelError(
-            f"attention at {place.path!r} turns a map of {shape} into {given}; it must keep the shape"
-        )
+    for training in (False, True):
+        mode = " in training mode" if training else ""
+        try:
+            output, _ = run_copy(module, shape, training=training)
+        except (Exception, SystemExit) as error:  # a library's or a user's forward, may fail in any way
+            package = type(module).__module__.partition(".")[0]
+            why = reason("" if package in ("ablate", "torch", "timm") else f"{package}:", error)
+            message = f"attention at {place.path!r} cannot take a map of {shape}{mode}: {why}"
+            raise ModelError(message) from error
+        if not isinstance(output, Tensor) or tuple(output.shape) != shape:
+            given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            raise ModelError(
+                f"attention at {place.path!r} turns a map of {shape} into {given}{mode}; it must keep the "
+                "shape"
+            )
 
 
 def _notes(module: nn.Module, place: Place) -> tuple[str, ...]:

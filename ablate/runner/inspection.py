@@ -61,7 +61,7 @@ def inspect_all(
             except AblateError as error:
                 by_model[key] = tuple(map(_fault, getattr(error, "faults", (error,))))
             # Torch says only at run time that shapes do not fit, and a user's own module may raise anything.
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 message = f"the network cannot be built: {type(error).__name__}: {error}"
                 by_model[key] = (_Fault(message),)
         outcome = by_model[key]

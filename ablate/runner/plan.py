@@ -181,7 +181,9 @@ def _images(
             found[variant.name] = around.images(variant.settings)
         except DataError as error:
             setting = "data.classes" if isinstance(error, UnknownClass) else "data.source"
-            problems.add(str(error), where=line_of(study, variant, setting))
+            # Sources that lack the same files are one fault, told with the first line that asks for them.
+            if all(problem.message != str(error) for problem in problems.found):
+                problems.add(str(error), where=line_of(study, variant, setting))
     return found
 
 

@@ -130,12 +130,24 @@ def _train(data: Mapping[str, Any]) -> Iterator[Fault]:
     if isinstance(accumulate, int) and isinstance(batch_size, int) and accumulate > batch_size:
         message = f"must be at most the batch size, {batch_size}, got {accumulate}"
         yield Fault(("train", "accumulate"), message, hint="a part of a step holds at least one image")
+    elif _lone_images(data, accumulate, batch_size):
+        message = "a shuffled gate takes that of another image, but each part of a step holds one image alone"
+        yield Fault(
+            ("model", "attention", "gate"), message, hint="raise train.batch_size or lower train.accumulate"
+        )
     for index, stage in enumerate(stages if isinstance(stages, list | tuple) else ()):
         place = ("train", "stages", index)
         yield from _globs(at(stage, "train"), (*place, "train"))
         yield from _rates(at(stage, "lr"), (*place, "lr"))
         yield from _optimizer(at(stage, "optimizer"), (*place, "optimizer"))
         yield from _schedule(at(stage, "schedule"), (*place, "schedule"), at(stage, "epochs"))
+
+
+def _lone_images(data: Mapping[str, Any], accumulate: Any, batch_size: Any) -> bool:
+    """Whether a shuffled gate would find no other image beside its own."""
+    parts = 1 if accumulate is None else accumulate
+    numbers = isinstance(parts, int) and isinstance(batch_size, int) and parts > 0
+    return at(data, "model", "attention", "gate") == "shuffled" and numbers and batch_size // parts < 2
 
 
 def _rates(rates: Any, place: Place) -> Iterator[Fault]:

@@ -229,7 +229,7 @@ def _validate(
     )
     if not np.isfinite(figures.loss):
         what = f"the validation loss is {figures.loss} after epoch {state.epoch + 1}"
-        raise NonFiniteLoss(_broke_down(what, state, recipe))
+        raise NonFiniteLoss(_broke_down(what, state, recipe, in_evaluation=True))
     return figures
 
 
@@ -275,14 +275,24 @@ def _check_losses(losses: np.ndarray, state: FitState, recipe: Recipe) -> None:
     raise NonFiniteLoss(_broke_down(what, state, recipe, first=state.epoch == step == 0))
 
 
-def _broke_down(what: str, state: FitState, recipe: Recipe, first: bool = False) -> str:
-    """What happened, and what can mend it. first: no step has been taken, so the rate is not to blame."""
+def _broke_down(
+    what: str, state: FitState, recipe: Recipe, first: bool = False, in_evaluation: bool = False
+) -> str:
+    """What happened, and what can mend it.
+
+    first: no step has been taken, so the rate is not to blame. in_evaluation: the training loss was a number.
+    """
     stage = state.span.recipe
     where = "train" if len(state.spans) == 1 else f"train.stages[{state.stage}]"
     ways = []
     if first:
         ways.append("no weight has changed yet: look at the images, the initial weights and the network")
     else:
+        if in_evaluation:
+            ways.append(
+                "the training loss was a number: see what the network does otherwise in evaluation "
+                "(self.training, the running statistics of batch norm)"
+            )
         ways.append(f"lower the learning rate ({where}.optimizer.lr{f', {where}.lr' * bool(stage.lr_by)})")
         ways.append("lower train.clip_norm" if recipe.clip_norm else "set train.clip_norm, such as 1.0")
         if state.epoch == state.span.first_epoch and not stage.schedule_args.get("warmup"):

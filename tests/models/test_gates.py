@@ -69,7 +69,7 @@ def test_a_static_gate_can_be_the_modules_own_at_any_one_image(name):
     own, static, x = build(name, "own"), build(name, "static"), images(1)
     with torch.no_grad():
         for before, after in zip(gates_of(own), gates_of(static), strict=True):
-            after.logits[0].copy_(torch.logit(before(x)))
+            after.logits[0].copy_(torch.logit(before(x)).flatten())
         torch.testing.assert_close(static(x), own(x))
 
 
@@ -227,3 +227,17 @@ def test_in_a_network():
     assert [module.param_count for module in static.attached] == [8 + 8 * 8, 32 + 2 * 2]
     same = zip(own.backbone.parameters(), static.backbone.parameters(), strict=True)
     assert all(torch.equal(one, other) for one, other in same)
+
+
+@pytest.mark.parametrize("name", ["se", "eca", "cbam", "msa", "coordinate", "grouped", "selective-kernel"])
+@pytest.mark.parametrize("gate", ["own", "static", "shuffled"])
+def test_gates_take_a_memory_format_and_leave_no_weight_that_decay_is_for(name: str, gate: str) -> None:
+    """A parameter of five dimensions refuses channels-last; one of two or more is decayed as a weight."""
+    module = build_attention(name, 8, {}, gate, map_shape=(5, 4))
+    module.to(memory_format=torch.channels_last)
+    x = torch.randn(3, 8, 5, 4).contiguous(memory_format=torch.channels_last)
+    assert module(x).shape == x.shape
+    if gate == "static":
+        replaced = [part for part in module.modules() if type(part).__name__ == "StaticGate"]
+        assert replaced
+        assert all(logits.ndim == 1 for part in replaced for logits in part.logits)

@@ -263,6 +263,14 @@ def two_heads(*, classes, image_shape):
             return x.mean((2, 3)), x
     return Two()
 
+class CropInTraining(Crop):
+    def forward(self, x):
+        return x[..., 1:] if self.training else x
+
+class Quits(Crop):
+    def forward(self, x):
+        raise SystemExit(3)
+
 class Keyless(nn.Module):
     def __init__(self, channels):
         super().__init__()
@@ -289,6 +297,11 @@ def test_parts_that_do_not_fit_are_refused_before_training(own):
             network(**changes)
         return str(caught.value)
 
+    in_training = message(attention=(f"{own}:CropInTraining", {}, ["block1"]))
+    assert "into (2, 8, 8, 7) in training mode; it must keep the shape" in in_training
+    quits = message(attention=(f"{own}:Quits", {}, ["block1"]))
+    assert "cannot take a map of (2, 8, 8, 8): SystemExit: 3\n    raised in " in quits
+    assert "own_networks_of_a_user.py:" in quits
     assert message(attention=(f"{own}:Crop", {}, ["block1"])) == (
         "attention at 'block1' turns a map of (2, 8, 8, 8) into (2, 8, 8, 7); it must keep the shape"
     )

@@ -50,8 +50,8 @@ class GroupGate(nn.Module):
     def __init__(self, groups: int) -> None:
         super().__init__()
         self.groups = groups
-        self.scale = nn.Parameter(torch.zeros(1, groups, 1, 1))
-        self.shift = nn.Parameter(torch.ones(1, groups, 1, 1))
+        self.scale = nn.Parameter(torch.zeros(groups))
+        self.shift = nn.Parameter(torch.ones(groups))
 
     def forward(self, x: Tensor) -> Tensor:
         parts = x.unflatten(1, (self.groups, -1))  # (B, G, C/G, H, W)
@@ -60,4 +60,5 @@ class GroupGate(nn.Module):
         # the paper's variance divides by the number of positions: 0, not NaN, on a 1×1 map
         deviation = likeness.std(dim=(2, 3), keepdim=True, correction=0)
         normal = (likeness - mean) / (deviation + EPSILON)
-        return self.squash(self.scale * normal + self.shift)[:, :, None]
+        scale, shift = (each.view(1, -1, 1, 1) for each in (self.scale, self.shift))
+        return self.squash(scale * normal + shift)[:, :, None]
