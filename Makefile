@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 STUDY ?= studies/msa.yaml
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: env run test test-slow test-networks lint clean-env
+.PHONY: env run test test-slow test-networks test-latency test-faults lint clean-env
 
 env: $(VENV)/.installed
 
@@ -17,7 +17,7 @@ run: $(VENV)/.installed
 	$(VENV)/bin/ablate run $(STUDY)
 
 test: $(VENV)/.installed-test
-	$(VENV)/bin/python -m pytest -n 2 -m "not slow"
+	$(VENV)/bin/python -m pytest -n 2 -m "not slow and not networks and not faults and not latency"
 
 test-slow: $(VENV)/.installed-test
 	$(VENV)/bin/python -m pytest -m slow
@@ -25,6 +25,14 @@ test-slow: $(VENV)/.installed-test
 # attention on a hundred networks of torchvision and timm; the table in docs/attaching.md says which
 test-networks: $(VENV)/.installed-test
 	$(VENV)/bin/python -m pytest -n 2 -m networks
+
+# one network timed against itself, and against itself with a sleep, a hundred times each under load
+test-latency: $(VENV)/.installed-test
+	$(VENV)/bin/python -m pytest -m latency -s
+
+# at least 200 faults injected into real runs; FAULTS=20 for the short form, SEED=… for others (docs/reliability.md)
+test-faults: $(VENV)/.installed-test
+	FAULTS=$(or $(FAULTS),200) SEED=$(or $(SEED),1) $(VENV)/bin/python -m pytest -m faults -s
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .

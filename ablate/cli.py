@@ -7,6 +7,7 @@ Exit codes: 0 done · 1 some trial failed · 2 the study or the arguments are wr
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import json
 import os
 import sys
@@ -512,9 +513,16 @@ def _hold_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number: this one
 
 
+def _explain_crashes() -> None:
+    """A user's module that breaks down below Python while a study is planned leaves the line where it did."""
+    with contextlib.suppress(Exception):  # a standard error without a file, as in tests
+        faulthandler.enable()
+
+
 def main(args: Sequence[str] | None = None) -> Any:
     """The `ablate` command. An error of the user's is printed without a traceback."""
     _hold_standard_streams()
+    _explain_crashes()
     try:
         app(args=list(args) if args is not None else None)
     except MachineError as error:

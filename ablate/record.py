@@ -121,8 +121,23 @@ class CostRecord(Record):
     attention_modules: tuple[AttachedModule, ...] = ()
     macs: int  # multiply-adds of convolutions, linear layers, matrix products and attention, batch 1
     attention_macs: int = 0
-    latency_ms: float | None = None
-    peak_memory_bytes: int | None = None
+    activations: int | None = None  # elements of the outputs of convolutions and linear layers, batch 1
+    saved_bytes: int | None = None  # kept for the backward pass, of one image
+    latency_ms: float | None = None  # median at batch 1
+    latency_p95_ms: float | None = None
+    latency_rounds_ms: tuple[float, ...] = ()  # the replicates; paired only with those of the same session
+    latency_graph_ms: float | None = None  # median of the replayed CUDA graph
+    latency_session: str | None = None  # ISO 8601, UTC: figures of one session were timed in turns
+    images_per_s: float | None = None  # forward, in batches of throughput_batch
+    throughput_batch: int | None = None
+    dtype: str | None = None  # of latency, throughput and inference memory
+    clock_mhz: float | None = None  # of the processor or GPU, as the system tells it
+    peak_memory_bytes: int | None = None  # of a training step of train_batch images
+    train_batch: int | None = None
+    inference_memory_bytes: int | None = None  # of one image
+    reserved_memory_bytes: int | None = None  # CUDA: taken from the device for the training step
+    memory_means: str | None = None  # how the peaks were measured, or why they were not
+    notes: tuple[str, ...] = ()  # what else ran on the machine, what could not be measured
     environment: Environment
     measured: str  # ISO 8601, UTC
 
