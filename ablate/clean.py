@@ -6,13 +6,14 @@ still works on. Links are not followed, and `published/` is a tree of its own th
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +21,7 @@ from ablate.errors import StoreError, did_you_mean
 from ablate.record import StudyPlan
 from ablate.store import Holder, Store, explained
 from ablate.store.locks import look, remove
-from ablate.store.paths import ID
+from ablate.store.paths import ID, TrialPaths
 
 ORPHANED_TRIAL: Final = "trials that no study names"
 ORPHANED_COST: Final = "costs that no study names"
@@ -104,6 +105,29 @@ def remove_waste(store: Store, findings: Findings) -> tuple[int, tuple[str, ...]
                 _remove(each.path)
             freed += each.bytes
     return freed, tuple(kept)
+
+
+def remove_left_over(store: Store, study: str) -> None:
+    """After a run: what processes that were killed left of this study's trials, but no result of any.
+
+    Only what a lock, or the kernel, vouches for: nothing is judged by its age, which follows a wall clock.
+    What cannot be read or removed is left to `ablate clean`, which says why.
+    """
+    with contextlib.suppress(StoreError):
+        findings = find_waste(store, [study])
+        remove_waste(store, replace(findings, waste=tuple(filter(_is_of_the_dead, findings.waste))))
+
+
+def _is_of_the_dead(waste: Waste) -> bool:
+    if waste.kind == STALE_LOCK:
+        with explained("read", waste.path):
+            seen = look(waste.path)
+        return seen is not None and seen.holder.dead
+    if (
+        waste.kind == REPLACED
+    ):  # a record says why the attempt failed, or is a result that has yet to be moved
+        return waste.path.suffix == ".old" or not TrialPaths(waste.path).record.exists()
+    return waste.kind in (TEMPORARY, LEFT_OVER) and waste.trial_id is not None
 
 
 def _remove_lock(path: Path) -> bool:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -20,13 +21,14 @@ from ablate.clean import (
     TEMPORARY,
     find_waste,
     readable_bytes,
+    remove_left_over,
     remove_waste,
     render_waste,
 )
 from ablate.cli import main
 from ablate.errors import StoreError
 from ablate.record import CostRecord, Environment, PlannedVariant, StudyPlan, TrialRecord
-from ablate.store import Store, write_text
+from ablate.store import Holder, Store, write_text
 
 NAMED, BEFORE, PRETRAINED, ORPHAN = "a" * 16, "b" * 16, "c" * 16, "d" * 16
 COST, ORPHANED = "1" * 16, "2" * 16
@@ -300,6 +302,37 @@ def test_the_page_says_what_and_how_much(store):
 )
 def test_bytes_for_people(count, said):
     assert readable_bytes(count) == said
+
+
+def test_a_run_removes_what_killed_ones_left_of_its_trials_and_no_result(store):
+    """Nothing by its age: a clock that jumps would make a live file of another run an old one."""
+    dead_lock(store, NAMED)
+    foreign = Holder("elsewhere", 1, 1, "1", "another", "ab" * 8)
+    kept = [
+        old(store.trial_lock(BEFORE), json.dumps(asdict(foreign))),
+        old(store.study("msa").folder / ".plan.json.1-0.tmp"),
+        old(store.trial(ORPHAN).folder / ".record.json.1-0.tmp"),
+        old(store.trial_again(PRETRAINED).record, "{}"),  # why another attempt failed
+    ]
+    dead = [
+        store.trial_lock(NAMED),
+        old(store.trial(NAMED).folder / ".record.json.1-0.tmp"),
+        old(store.trial(NAMED).progress),
+        old(store.trial(NAMED).folder / "checkpoint-000001-000000000.safetensors"),
+        old(store.trial_again(NAMED).log),
+        old(store.root / "trials" / f"{PRETRAINED}.old" / "record.json", "{}"),
+    ]
+    before = everything(store)
+    remove_left_over(store, "msa")
+    assert everything(store) == before - {str(path.relative_to(store.root)) for path in dead}
+    assert all(path.exists() for path in kept)
+
+
+def test_a_run_leaves_a_tree_that_cannot_be_read_to_those_who_ask(store):
+    store.study("msa").plan.write_text("{")
+    before = everything(store)
+    remove_left_over(store, "msa")
+    assert everything(store) == before
 
 
 # The command

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ablate.errors import StoreError
+from ablate.record import TrialRecord
 from ablate.store import TrialPaths
+from ablate.store.reading import read_record
 
 
 def take_over(paths: TrialPaths, new: TrialPaths) -> None:
@@ -27,11 +29,24 @@ def take_over(paths: TrialPaths, new: TrialPaths) -> None:
 
 
 def recover(paths: TrialPaths, new: TrialPaths) -> None:
-    """After a crash between the two renames: the new trial takes its place, or else the old one its own."""
-    if paths.folder.exists() or not _old(paths).exists():
+    """After a crash amid `take_over`: the new trial takes its place, or else the old one its own."""
+    if paths.folder.exists():
+        if _is_done(new):
+            take_over(paths, new)
+        return
+    if not _old(paths).exists():
         return
     with _explained(paths):
         (new.folder if new.record.exists() else _old(paths)).rename(paths.folder)
+
+
+def _is_done(paths: TrialPaths) -> bool:
+    """What cannot be read is not done."""
+    try:
+        record = read_record(paths.record, TrialRecord)
+    except StoreError:
+        return False
+    return record is not None and record.status == "done"
 
 
 def start_afresh(new: TrialPaths) -> None:

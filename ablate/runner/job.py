@@ -187,7 +187,7 @@ def _file(job: Job, record: TrialRecord) -> TrialRecord:
     store = Store(job.root)
     if not job.again:
         written = store.write_trial(record)
-        if record.status == "done":
+        if _of_no_more_use(record):
             _remove(job.paths.checkpoints)
         return written
     written = store.write_trial_again(record)
@@ -196,11 +196,18 @@ def _file(job: Job, record: TrialRecord) -> TrialRecord:
         _remove(job.working.checkpoints)
         take_over(job.paths, job.working)
     elif before is None or before.status != "done":
-        with contextlib.suppress(OSError):  # the next attempt goes on from here
-            for path in job.paths.checkpoints:
-                path.rename(job.working.folder / path.name)
+        if not _of_no_more_use(record):
+            with contextlib.suppress(OSError):  # the next attempt goes on from here
+                for path in job.paths.checkpoints:
+                    path.rename(job.working.folder / path.name)
         take_over(job.paths, job.working)
     return written
+
+
+def _of_no_more_use(record: TrialRecord) -> bool:
+    """Whether nobody is to go on from this trial's checkpoints: it is done, or the last of them may already
+    hold the broken numbers that ended it."""
+    return record.failure is None or record.failure.kind == "non-finite"
 
 
 def _remove(paths: Sequence[Path]) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from ablate.clean import remove_left_over
 from ablate.display import Display, NullDisplay, Opening, WatchedTrial
 from ablate.errors import MachineError, StoreError
 from ablate.execute import Executor, InlineExecutor, LocalExecutor, Outcome
@@ -122,6 +123,7 @@ def run_study(
                 _train(plan, pool, ended, others, display, fail_fast=fail_fast, timeout=timeout)
             _measure_costs(plan, display)
             report = _write_report(plan, display)
+            remove_left_over(plan.store, study.name)
             summary = _summary(plan, ended, report, None, others.finished)
         except KeyboardInterrupt:
             summary = _summary(plan, ended, None, INTERRUPTED, others.finished)
@@ -327,27 +329,35 @@ def _summary(
     return replace(summary, message=_message(summary, plan, ended, stopped_by))
 
 
+def _names_of_failed(plan: Plan, ended: Mapping[str, str]) -> list[str]:
+    """As `ablate logs` takes them."""
+    return [
+        f"{plan.study.name}/{trial.variant.name}/{trial.job.seed}"
+        for trial in plan.selected
+        if ended.get(trial.job.trial_id, "" if trial.wanted else trial.state) == "failed"
+    ]
+
+
 def _message(summary: RunSummary, plan: Plan, ended: dict[str, Ending], stopped_by: StoreError | None) -> str:
     lines: list[str] = []
+    rest = "run the same command again for the rest"
+    if summary.done == summary.total:
+        rest = "only what comes after training is missing: run the same command again, it trains nothing"
+    kept_so_far = f"{summary.done} of {summary.total} trials are done and kept; {rest}"
     if stopped_by is not None:
-        return (
-            f"stopped: {stopped_by}\n{summary.done} of {summary.total} trials are done and kept; "
-            "run the same command again for the rest"
-        )
+        return f"stopped: {stopped_by}\n{kept_so_far}"
     if summary.exit_code == INTERRUPTED:
-        return (
-            f"interrupted: {summary.done} of {summary.total} trials are done and kept; "
-            "run the same command again for the rest"
-        )
+        return f"interrupted: {kept_so_far}"
     if not plan.wanted:
         lines.append(f"nothing was left to train: {summary.done} of {summary.total} trials are done")
     else:
         lines.append(f"{summary.trained} trained; {summary.done} of {summary.total} trials are done")
     if summary.failed:
         earlier = f" ({summary.skipped} of them in an earlier run)" if summary.skipped else ""
+        names = _names_of_failed(plan, ended)
         lines.append(
-            f"{summary.failed} failed{earlier}; the records under {plan.store.root / 'trials'} say why; "
-            "--retry-failed tries again"
+            f"{summary.failed} failed{earlier}: {', '.join(names[:3])}{', …' * (len(names) > 3)}; "
+            f'`ablate logs "{names[0]}"` says why; --retry-failed tries again'
         )
     kept = sum(
         trial.job.again and trial.state == "done" and ended.get(trial.job.trial_id) == "failed"

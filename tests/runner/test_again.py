@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ablate.errors import StoreError
+from ablate.record import Environment, TrialRecord
 from ablate.runner.again import recover, start_afresh, take_over
 from ablate.store import Store, write_text
 
@@ -55,6 +56,31 @@ def test_what_a_crash_did_not_touch_stays(paths):
     write_text(old.folder.with_name(f"{ID}.old") / "record.json", "older")
     take_over(old, new)
     assert (old.record.read_text(), names(old.folder.parent)) == ("new", [ID])
+
+
+@pytest.mark.parametrize(("status", "stands"), [("done", "new.txt"), ("failed", "old.txt")])
+def test_a_finished_new_one_that_a_crash_kept_from_its_place_gets_it(paths, status, stands):
+    """Killed between its record and the first rename: it is finished, so it is not to be trained again."""
+    old, new = paths
+    write_text(new.record, finished(status).model_dump_json())
+    recover(old, new)
+    assert stands in names(old.folder)
+    assert new.folder.exists() == (status == "failed")
+
+
+def finished(status):
+    around = dict.fromkeys(("ablate", "python", "torch", "numpy", "platform", "machine", "cpu"), "x")
+    environment = Environment(**around, cpu_count=1, threads=1, device="cpu", device_name="x")
+    return TrialRecord(
+        id=ID,
+        variant_id="v",
+        seed=0,
+        status=status,
+        identity={},
+        environment=environment,
+        started="2025-01-01T00:00:00+00:00",
+        wall_s=1.0,
+    )
 
 
 def test_an_attempt_starts_from_nothing_and_no_reader_takes_it_for_a_trial(paths, tmp_path):
