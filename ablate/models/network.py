@@ -196,6 +196,8 @@ def _check_shape_kept(module: nn.Module, place: Place) -> None:
         mode = " in training mode" if training else ""
         try:
             output, _ = run_copy(module, shape, training=training)
+        except (MemoryError, torch.OutOfMemoryError):
+            raise  # no fault of the module's, and told apart by its kind
         except (Exception, SystemExit) as error:  # a library's or a user's forward, may fail in any way
             package = type(module).__module__.partition(".")[0]
             why = reason("" if package in ("ablate", "torch", "timm") else f"{package}:", error)
