@@ -297,7 +297,8 @@ def test_parts_that_do_not_fit_are_refused_before_training(own):
             network(**changes)
         return str(caught.value)
 
-    in_training = message(attention=(f"{own}:CropInTraining", {}, ["block1"]))
+    with torch.device("meta"):
+        in_training = message(attention=(f"{own}:CropInTraining", {}, ["block1"]))
     assert "into (2, 8, 8, 7) in training mode; it must keep the shape" in in_training
     quits = message(attention=(f"{own}:Quits", {}, ["block1"]))
     assert "cannot take a map of (2, 8, 8, 8): SystemExit: 3\n    raised in " in quits
