@@ -92,9 +92,16 @@ def campaign(asked: argparse.Namespace, tools: Tools) -> int:
     print(f"undisturbed: {len(undisturbed.done())} trials, {time.monotonic() - began:.0f} s")
     injected: list[tuple[str, str]] = []
     bad = trees = 0
+    stopped = False
     while len(injected) < asked.faults if asked.trees is None else trees < asked.trees:
         seed = asked.seed + trees
-        tree = one_tree(seed, tools, phases(asked, seed, first=trees == 0), expected)
+        try:
+            tree = one_tree(seed, tools, phases(asked, seed, first=trees == 0), expected)
+        except (
+            KeyboardInterrupt
+        ):  # what the whole trees showed is worth printing; the cut one counts for nothing
+            stopped = True
+            break
         injected += tree.injected
         bad += bool(tree.violations)
         trees += 1
@@ -111,7 +118,9 @@ def campaign(asked: argparse.Namespace, tools: Tools) -> int:
         f"\n{len(injected)} faults in {trees} trees, {(time.monotonic() - began) / 60:.1f} minutes: "
         f"{trees - bad} trees equal the undisturbed one, {bad} do not"
     )
-    return 1 if bad else 0
+    if stopped:
+        print("stopped before its end: fewer faults than were asked for")
+    return 1 if bad or stopped else 0
 
 
 def phases(asked: argparse.Namespace, seed: int, *, first: bool) -> list[Phase]:
