@@ -14,7 +14,7 @@ import pytest
 
 from ablate.cli import main
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
 # CIFAR's shape without CIFAR: what S1 and S2 cost depends on the shape and the number of classes alone.
 COLOURS = """
