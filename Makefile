@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 STUDY ?= studies/msa.yaml
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: env run test test-slow test-networks test-latency test-faults lint clean-env
+.PHONY: env run test test-slow test-networks test-latency test-faults test-browser test-tex lint clean-env
 
 env: $(VENV)/.installed
 
@@ -17,7 +17,7 @@ run: $(VENV)/.installed
 	$(VENV)/bin/ablate run $(STUDY)
 
 test: $(VENV)/.installed-test
-	$(VENV)/bin/python -m pytest -n 2 -m "not slow and not networks and not faults and not latency"
+	$(VENV)/bin/python -m pytest -n 2 -m "not slow and not networks and not faults and not latency and not browser and not tex"
 
 test-slow: $(VENV)/.installed-test
 	$(VENV)/bin/python -m pytest -m slow
@@ -26,6 +26,13 @@ test-slow: $(VENV)/.installed-test
 test-networks: $(VENV)/.installed-test
 	$(VENV)/bin/python -m pytest -n 2 -m networks
 
+# the LaTeX of a report, compiled; Debian's TeX is installed where there is none
+test-tex: $(VENV)/.installed-test
+	@command -v pdflatex >/dev/null || { \
+	  root=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+	  $$root apt-get update -qq && $$root apt-get install -y --no-install-recommends texlive-latex-recommended lmodern; }
+	$(VENV)/bin/python -m pytest -m tex
+
 # one network timed against itself, and against itself with a sleep, a hundred times each under load
 test-latency: $(VENV)/.installed-test
 	$(VENV)/bin/python -m pytest -m latency -s
@@ -33,6 +40,21 @@ test-latency: $(VENV)/.installed-test
 # at least 200 faults injected into real runs; FAULTS=20 for the short form, SEED=… for others (docs/reliability.md)
 test-faults: $(VENV)/.installed-test
 	FAULTS=$(or $(FAULTS),200) SEED=$(or $(SEED),1) $(VENV)/bin/python -m pytest -m faults -s
+
+# the pages of report and look in a headless Chromium, which comes from Debian's packages where there is none
+test-browser: $(VENV)/.installed-test
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
+	  root=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+	  $$root apt-get update -qq && $$root apt-get install -y --no-install-recommends chromium chromium-driver; }
+	$(PIP) install -e ".[browser]"
+	$(VENV)/bin/python -m pytest -m browser
+
+# the tables of docs/performance.md, in minutes; BENCH="step script" for some of them, BENCH_ARGS=--quick to try it
+BENCH ?= step script study overhead
+bench: $(VENV)/.installed-bench
+	@for name in $(BENCH); do \
+	  printf '\n## %s\n\n' $$name; OMP_NUM_THREADS=1 $(VENV)/bin/python benchmarks/$$name.py $(BENCH_ARGS) || exit 1; \
+	done
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
@@ -54,6 +76,10 @@ $(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	$(PIP) install -e ".[dev]"
 	@touch $@ $(VENV)/.installed $(VENV)/.installed-test
+
+$(VENV)/.installed-bench: pyproject.toml | $(VENV)/bin/python
+	$(PIP) install -e ".[bench]"
+	@touch $@ $(VENV)/.installed
 
 clean-env:
 	rm -rf $(VENV)

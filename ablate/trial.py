@@ -50,12 +50,26 @@ from ablate.train import (
     numerics,
     resolve_precision,
 )
-from ablate.train.fit import count_steps, in_training_mode, train_step
+from ablate.train.accelerate import choose
+from ablate.train.fit import count_steps
+from ablate.train.pooling import fast_pools
 from ablate.train.recompute import recomputed
-from ablate.train.state import prepare
+from ablate.train.state import EpochRow, Saver, prepare
+from ablate.train.step import in_training_mode, train_step
 from ablate.variants import cost_id, source_fingerprints, weights_sha256
 
 LOG_TAIL_LINES = 20
+
+
+class StoppedEarly(Exception):
+    """`run_trial` was told to stop after an epoch: no failure, and no result either.
+
+    epoch: 1-based, the last one trained; it can be gone on from.
+    """
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__(f"stopped after epoch {epoch}, as asked")
+        self.epoch = epoch
 
 
 def make_recipe(settings: Settings, device: str) -> Recipe:
@@ -84,6 +98,7 @@ def make_recipe(settings: Settings, device: str) -> Recipe:
         precision=resolve_precision(train.precision, device),
         channels_last=train.channels_last,
         compile=train.compile,
+        accelerate=train.accelerate,
         deterministic=train.deterministic,
     )
 
@@ -117,6 +132,7 @@ def run_trial(
     other_classes: bool = False,
     checkpoints: Path | None = None,
     on_progress: Callable[[dict[str, Any]], None] | None = None,
+    on_epoch: Callable[[Sequence[EpochRow]], bool] | None = None,
 ) -> TrialRecord:
     """Train a variant with one seed, read the test images once, leave every file but record.json in `folder`.
 
@@ -124,8 +140,10 @@ def run_trial(
     `resolve_device` gives it. cache: of decoded images. weights: the file that `model.weights` stands for,
     found here when not given. other_classes: they were trained on others, so the head starts fresh, be they
     as many. checkpoints: the folder where a trial that is stopped finds how far it came, and goes on from
-    there; who writes the record removes them. on_progress: told what progress.json is told. Raises
-    AblateError for what the user can mend, NonFiniteLoss for a run that broke down, and what torch raises.
+    there; who writes the record removes them. on_progress: told what progress.json is told. on_epoch:
+    told of all epochs so far after each but the last; True ends the trial with StoppedEarly, and leaves a
+    checkpoint of that epoch. Raises AblateError for what the user can mend, NonFiniteLoss for a run that
+    broke down, and what torch raises.
     """
     started, began = datetime.now(UTC), time.perf_counter()
     if weights is None:
@@ -171,7 +189,8 @@ def run_trial(
             log=log,
             on_progress=report,
             start=kept.hand_over(),
-            saver=kept.saver(began, log.line),
+            saver=_watched(kept.saver(began, log.line), on_epoch),
+            say=log.line,
         )
         last, best = _test(network, result, data, paths, settings.train.keep)
         chosen = f"{best.accuracy:.2f} % at epoch {result.state.best_epoch}, the best in validation"
@@ -188,7 +207,7 @@ def run_trial(
         test_count=len(last.labels),
         param_count=count_parameters(network),
         metrics=_metrics(result, last, best),
-        warnings=(*network.notes, *_lone_image(train, recipe)),
+        warnings=(*network.notes, *_lone_image(train, recipe), *_not_accelerated(result, recipe)),
         environment=environment,
         started=started.isoformat(timespec="seconds"),
         wall_s=kept.wall_s + time.perf_counter() - began,
@@ -235,6 +254,29 @@ class _Kept:
             return {"wall_s": self.wall_s + time.perf_counter() - began, "resumed": self.resumed}
 
         return TimedSaver(self.checkpoints, extra, on_fault=say)
+
+
+@dataclass
+class _Watched:
+    """A `Saver` that asks at every epoch's end whether to stop, and saves before it does."""
+
+    saver: Saver | None
+    on_epoch: Callable[[Sequence[EpochRow]], bool]
+
+    def due(self, *, epoch_ended: bool) -> bool:
+        return epoch_ended or (self.saver is not None and self.saver.due(epoch_ended=False))
+
+    def save(self, state: FitState) -> None:
+        ended = state.partial is None
+        stop = ended and self.on_epoch(state.history)
+        if self.saver is not None and (stop or not ended or self.saver.due(epoch_ended=True)):
+            self.saver.save(state)
+        if stop:
+            raise StoppedEarly(state.epoch)
+
+
+def _watched(saver: Saver | None, on_epoch: Callable[[Sequence[EpochRow]], bool] | None) -> Saver | None:
+    return saver if on_epoch is None else _Watched(saver, on_epoch)
 
 
 def _made_by(
@@ -332,6 +374,11 @@ class _Data:
         order = self.reading_order(len(self.images.test))
         return self._batches(self.images.test, self.images.test_labels, order)
 
+    def test_inputs(self, rows: np.ndarray) -> torch.Tensor:
+        """These test images, float32 (B, C, H, W), as the network takes them."""
+        batches = self._batches(self.images.test, self.images.test_labels, rows)
+        return torch.cat([x for x, _ in batches.epoch(0)])
+
     def reading_order(self, count: int) -> np.ndarray:
         """Rows as they are read for evaluation: one after another, but for a shuffled gate in a fixed mix.
 
@@ -376,6 +423,28 @@ def build_for(
         place="after" if attention is None else attention.place,
         gate="own" if attention is None else attention.gate,
     )
+
+
+def load_trained(
+    settings: Settings, seed: int, weights: Path, *, images: Images, device: str = "cpu"
+) -> tuple[Network, Callable[[np.ndarray], torch.Tensor]]:
+    """The network of a finished trial, in eval mode, and what turns rows of its test images into its input,
+    float32 (B, C, H, W), normalised as in training.
+
+    weights: as the trial left them. Raises AblateError for those of another network.
+    """
+    train = settings.train.model_copy(update={"precision": "fp32"})  # nothing is trained: any device will do
+    settings = settings.model_copy(update={"train": train})
+    data = _Data.prepare(settings, seed, make_recipe(settings, device), device, images)
+    network = build_for(settings, images.shape, len(images.classes), seed)
+    try:
+        safetensors.torch.load_model(network, str(weights))
+    except (RuntimeError, OSError, safetensors.SafetensorError) as error:
+        raise AblateError(
+            f"{weights} does not hold the weights of this network: {error}\n"
+            "    train it again with `ablate run STUDY --force VARIANT`"
+        ) from error
+    return network.to(device).eval(), data.test_inputs
 
 
 def _weights_file(settings: Settings) -> Path | None:
@@ -461,6 +530,10 @@ def _lone_image(train: Batches, recipe: Recipe) -> tuple[str, ...]:
         f"{train.count} training images in batches of {recipe.batch_size} leave a last batch of one image; "
         "another image was left out of each epoch",
     )
+
+
+def _not_accelerated(result: FitResult, recipe: Recipe) -> tuple[str, ...]:
+    return tuple(f"train.accelerate: {recipe.accelerate}: {said}" for said in result.fell_back)
 
 
 def _size(network: Network) -> str:
@@ -617,7 +690,7 @@ def measured_peak_bytes(settings: Settings, images: Images, device: str) -> int 
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
     try:
-        _measured_step(settings, make_recipe(settings, device), images, device, steps=3)
+        _measured_step(settings, make_recipe(settings, device), images, device, steps=3, probes=True)
         return int(torch.cuda.max_memory_reserved(device))
     except torch.OutOfMemoryError:
         return None
@@ -625,7 +698,10 @@ def measured_peak_bytes(settings: Settings, images: Images, device: str) -> int 
         torch.cuda.empty_cache()  # workers are to find it free
 
 
-def _measured_step(settings: Settings, recipe: Recipe, images: Images, device: str, steps: int) -> float:
+def _measured_step(
+    settings: Settings, recipe: Recipe, images: Images, device: str, steps: int, probes: bool = False
+) -> float:
+    """probes: also what `train.accelerate` leads to, which takes memory of its own."""
     data = _Data.prepare(settings, 0, recipe, device, images)
     train = data.train_batches(settings, 0)
     network = build_for(settings, images.shape, len(images.classes), 0)
@@ -634,11 +710,13 @@ def _measured_step(settings: Settings, recipe: Recipe, images: Images, device: s
     batches = (batch for epoch in count() for batch in islice(train.epoch(epoch), epoch_steps))
     around = recomputed(network) if recipe.gradient_checkpointing else nullcontext()
     medians: list[float] = []
-    with numerics(deterministic=recipe.deterministic), around:
+    with numerics(deterministic=recipe.deterministic), fast_pools(network), around:
         for stage in range(len(state.spans)):
             state.enter(stage)
             in_training_mode(network, state)
             medians.append(_median_step(network, state, islice(batches, steps + 2), recipe))
+            if probes:
+                choose(network, state, recipe, lambda: next(iter(train.epoch(0))))
     return float(np.average(medians, weights=[span.epochs for span in state.spans]))
 
 

@@ -12,6 +12,10 @@ from ablate.data.augment import Augmenter
 
 _RESIDENT_SHARE = 4  # data stay on a GPU when they take less than a quarter of its free memory
 _RESIDENT_BYTES = 2**30  # on devices that do not tell their free memory
+_AHEAD_BYTES = (
+    2**24
+)  # float images that a GPU augments in one go: small kernels cost more to start than to run
+_AHEAD_FROM = 16  # images a batch: torch's sums over fewer take another order, and results would move
 
 
 class Batches:
@@ -76,12 +80,28 @@ class Batches:
             drawn = self.augment.draw(self.count, _generator(self.augment_seed, epoch))
             drawn = tuple(self._send(part) for part in drawn)
         order_here = self._send(order)
-        for start in range(first * self.batch_size, self.count, self.batch_size):
-            batch = slice(start, start + self.batch_size)
-            x = self._normalised(
-                self._gather(order[batch], order_here[batch]), [part[batch] for part in drawn]
-            )
-            yield x, self._labels.index_select(0, order_here[batch])
+        for start, end in self._stretches(first):
+            here = slice(start, end)
+            x = self._normalised(self._gather(order[here], order_here[here]), [part[here] for part in drawn])
+            y = self._labels.index_select(0, order_here[here])
+            yield from zip(x.split(self.batch_size), y.split(self.batch_size), strict=True)
+
+    def _stretches(self, first: int) -> Iterator[tuple[int, int]]:
+        """Images that are prepared in one go, from the batch `first` on: one batch or several whole ones. A
+        smaller last batch is one of its own. What becomes of an image does not depend on its company."""
+        whole, start = self.count - self.count % self.batch_size, first * self.batch_size
+        step = self.batch_size * self._ahead()
+        for begin in range(start, whole, step):
+            yield begin, min(begin + step, whole)
+        if max(start, whole) < self.count:
+            yield max(start, whole), self.count
+
+    def _ahead(self) -> int:
+        """Batches in one go: one on a CPU, whose caches hold no more."""
+        if self.device.type == "cpu" or self.batch_size < _AHEAD_FROM:
+            return 1
+        batch_bytes = 4 * self.batch_size * int(np.prod(self._images.shape[1:]))
+        return max(1, _AHEAD_BYTES // batch_bytes)
 
     def _gather(self, rows: torch.Tensor, rows_here: torch.Tensor) -> torch.Tensor:
         """uint8 [B, C, H, W] on the device; rows count within `indices`."""

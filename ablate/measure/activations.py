@@ -10,7 +10,9 @@ storage once; parameters and buffers left out, the images counted where a layer 
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,21 +24,41 @@ _COUNTED = {_aten.convolution, _aten._convolution, _aten.addmm, _aten.mm, _aten.
 
 
 class _Outputs(TorchDispatchMode):
+    """elements: by the path of the module whose own forward made them."""
+
     def __init__(self) -> None:
         super().__init__()
-        self.elements = 0
+        self.elements: Counter[str] = Counter()
+        self.running = [""]
+
+    def watch(self, network: nn.Module) -> nn.Module:
+        for path, module in network.named_modules():
+            module.register_forward_pre_hook(partial(self._enter, path))
+            module.register_forward_hook(self._leave)
+        return network
+
+    def _enter(self, path: str, _module: nn.Module, _inputs: Any) -> None:
+        self.running.append(path)
+
+    def _leave(self, _module: nn.Module, _inputs: Any, _output: Any) -> None:
+        self.running.pop()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         output = func(*args, **(kwargs or {}))
         if func.overloadpacket in _COUNTED:
-            self.elements += output.numel()
+            self.elements[self.running[-1]] += output.numel()
         return output
 
 
 def count_activations(network: nn.Module, image_shape: Sequence[int]) -> int:
     """Elements for one image of (C, H, W), counted on the meta device; the network stays as it was."""
+    return activations_by_module(network, image_shape).total()
+
+
+def activations_by_module(network: nn.Module, image_shape: Sequence[int]) -> Counter[str]:
+    """The same of each module itself, without its children, by path; sums to the count of the network."""
     memo: dict[int, Any] = {}
     for parameter in network.parameters():
         memo[id(parameter)] = nn.Parameter(torch.empty_like(parameter, device="meta"), requires_grad=False)
@@ -47,7 +69,8 @@ def count_activations(network: nn.Module, image_shape: Sequence[int]) -> int:
     torch.backends.mha.set_fastpath_enabled(False)  # it runs a whole layer as one operator
     try:
         with torch.device("meta"), torch.no_grad(), _Outputs() as outputs:
-            copy.deepcopy(network, memo).eval()(torch.empty((1, *image_shape), dtype=dtype))
+            twin = outputs.watch(copy.deepcopy(network, memo).eval())
+            twin(torch.empty((1, *image_shape), dtype=dtype))
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
     return outputs.elements

@@ -24,21 +24,18 @@ import numpy as np
 import psutil
 import torch
 from scipy import stats
-from torch import Tensor, nn
 
 from ablate.measure.errors import MeasureError
 
 ROUNDS = 10
 BLOCK_S = 0.02  # what a block of calls should take, long against the clock and short against drifts
 MIN_CALLS, MAX_CALLS = 3, 1000
+MIN_ROUNDS = 5  # that a limit of time leaves; a comparison of fewer decides nothing
 WARM_UP_S = 0.1
-MAX_BATCH = 1024
-BATCH_S = 0.25  # of one call at the large batch
 FLUSH_BYTES = 256 * 2**20  # more than any level-2 cache; the size that do_bench takes
 CONFIDENCE = 0.95
 MAX_SPREAD = 0.1  # standard deviation of the log round medians beyond which a machine is not at rest
 MIN_CPU_SHARE = 0.95
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 Call = Callable[[], Any]
 
@@ -141,17 +138,25 @@ def time_interleaved(
     warm_up_s: float = WARM_UP_S,
     min_calls: int = MIN_CALLS,
     threads: int = 1,
+    limit_s: float | None = None,
 ) -> Session:
     """Time `calls` in rounds, each a palindrome of blocks; a block is several calls, the first not counted.
 
     block_s: what a block should take; a network has as many calls in every block, `min_calls` at least.
-    threads: that the calls use, to judge the share of the processor by. Raises MeasureError for no calls or
-    no rounds.
+    threads: that the calls use, to judge the share of the processor by. limit_s: seconds a network may take
+    on the average, warm-up left out: where that is too little, blocks get fewer calls, and then there are
+    fewer rounds, though never less than one call and `MIN_ROUNDS`. Raises MeasureError for no calls or no
+    rounds.
     """
     if not calls or rounds < 1:
         raise MeasureError(f"{len(calls)} networks in {rounds} rounds: one of each at least is needed")
     clock = clock or CpuClock()
-    counts = {name: _warm_up(call, clock, block_s, warm_up_s, min_calls) for name, call in calls.items()}
+    typical_ms = {name: _warm_up(call, clock, warm_up_s) for name, call in calls.items()}
+    counts = {name: _calls_of_a_block(ms, block_s, min_calls) for name, ms in typical_ms.items()}
+    if limit_s is not None and rounds * _round_s(typical_ms, counts) > limit_s * len(calls):
+        counts = {name: _calls_of_a_block(ms, block_s, 1) for name, ms in typical_ms.items()}
+        fitting = int(limit_s * len(calls) / _round_s(typical_ms, counts))
+        rounds = min(rounds, max(MIN_ROUNDS, fitting))
     blocks: dict[str, list[list[float]]] = {name: [] for name in calls}
     on_cpu = isinstance(clock, CpuClock) and threads == 1
     watch = _Watch(cores=_cores(), threads=threads)
@@ -173,14 +178,22 @@ def abba(names: Sequence[str], rounds: int) -> Iterator[tuple[str, ...]]:
         yield (*order, *reversed(order))
 
 
-def _warm_up(call: Call, clock: Clock, block_s: float, warm_up_s: float, min_calls: int) -> int:
-    """Call until the first, slow calls are over; the number of calls that fill a block."""
+def _warm_up(call: Call, clock: Clock, warm_up_s: float) -> float:
+    """Call until the first, slow calls are over; milliseconds of a typical call."""
     times = [clock.time_ms(call)]
     began = time.perf_counter()
     while len(times) < 3 or (time.perf_counter() - began < warm_up_s and len(times) < MAX_CALLS):
         times.append(clock.time_ms(call))
-    typical_ms = statistics.median(times[len(times) // 2 :])
-    return min(MAX_CALLS, max(min_calls, math.ceil(block_s * 1e3 / max(typical_ms, 1e-6))))
+    return statistics.median(times[len(times) // 2 :])
+
+
+def _calls_of_a_block(typical_ms: float, block_s: float, at_least: int) -> int:
+    return min(MAX_CALLS, max(at_least, math.ceil(block_s * 1e3 / max(typical_ms, 1e-6))))
+
+
+def _round_s(typical_ms: Mapping[str, float], counts: Mapping[str, int]) -> float:
+    """What one round takes: two blocks a network, each with a call that is not counted."""
+    return sum(2 * (counts[name] + 1) * ms for name, ms in typical_ms.items()) / 1e3
 
 
 def _timing(blocks: Sequence[Sequence[float]]) -> Timing:
@@ -298,89 +311,3 @@ def compare(session: Session, a: str, b: str) -> LatencyRatio:
     if p < 1 - CONFIDENCE:
         verdict = "slower" if mean > 0 else "faster"
     return LatencyRatio(a, b, *map(math.exp, (mean, mean - half, mean + half)), p, rounds, verdict)
-
-
-# Networks
-
-
-@contextmanager
-def with_threads(threads: int) -> Iterator[None]:
-    """Torch's threads at `threads` inside, as before outside."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def forward(network: nn.Module, images: Tensor) -> Call:
-    """The call that is timed: one forward pass without gradients, in the network's own mode."""
-
-    def call() -> Any:
-        with torch.inference_mode():
-            return network(images)
-
-    return call
-
-
-def graph_replay(call: Call, device: torch.device | str) -> Call:
-    """The replay of `call`, captured as a CUDA graph; its weights and images stay where they are.
-
-    Raises MeasureError for a call that cannot be captured, as one that waits for the host.
-    """
-    device = torch.device(device)
-    if device.type != "cuda":
-        raise MeasureError(f"a CUDA graph needs a CUDA device, not {device}")
-    try:
-        with torch.cuda.device(device):
-            aside = torch.cuda.Stream()  # capture wants its warm-up on another stream than the default one
-            aside.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(aside):
-                for _ in range(3):
-                    call()
-            torch.cuda.current_stream().wait_stream(aside)
-            torch.cuda.synchronize(device)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                kept = call()
-    except RuntimeError as error:
-        raise MeasureError(f"the call cannot be captured as a CUDA graph: {error}") from error
-
-    def replay() -> Any:
-        graph.replay()
-        return kept  # its memory belongs to the graph
-
-    return replay
-
-
-def find_batch(
-    call_of: Callable[[int], Call],
-    *,
-    clock: Clock | None = None,
-    limit_s: float = BATCH_S,
-    bytes_per_image: int = 0,
-    limit_bytes: int | None = None,
-    largest: int = MAX_BATCH,
-) -> int:
-    """The largest power of two, up to `largest`, of which one call stays within `limit_s` and fits in memory.
-
-    call_of: the call for a batch of so many images. bytes_per_image, limit_bytes: where a failed allocation
-    would end the process and not the call, as on the CPU. At least 1, whatever that takes.
-    """
-    clock, batch = clock or CpuClock(), 1
-    while batch < largest:
-        candidate = 2 * batch
-        if limit_bytes is not None and candidate * bytes_per_image > limit_bytes:
-            break
-        try:
-            call = call_of(candidate)
-            clock.time_ms(call)  # the first call also sets up
-            fits = clock.time_ms(call) <= limit_s * 1e3
-        except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
-            break
-        if not fits:
-            break
-        batch = candidate
-    return batch

@@ -44,7 +44,6 @@ def peak_memory(call: Callable[[], Any], *held: Any, device: torch.device | str 
     allocator knows all that is held. The call should have run once before, so that buffers and the state of
     an optimizer exist. A network may be called only once in it on the CPU.
     """
-    gc.collect()
     device = torch.device(device)
     if device.type == "cuda":
         return _on_cuda(call, device)
@@ -54,6 +53,7 @@ def peak_memory(call: Callable[[], Any], *held: Any, device: torch.device | str 
 
 
 def _on_cuda(call: Callable[[], Any], device: torch.device) -> MemoryPeak:
+    gc.collect()  # what hangs in a circle of an earlier network would count
     torch.cuda.synchronize(device)
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)

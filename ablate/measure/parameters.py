@@ -23,3 +23,15 @@ def count_parameters(network: nn.Module, *, within: str | None = None) -> int:
                 f"parameter {name!r} has no shape yet: run one batch through the network first"
             )
     return sum(parameter.numel() for parameter in network.parameters())
+
+
+def parameters_by_module(network: nn.Module) -> dict[str, int]:
+    """Elements of each module itself, without its children, by path, zeros left out.
+
+    A parameter that several modules share counts with the first, so that the sum is the count of the network.
+    """
+    found: dict[str, int] = {}
+    for name, parameter in network.named_parameters():  # each once
+        path = name.rpartition(".")[0]
+        found[path] = found.get(path, 0) + parameter.numel()
+    return found

@@ -6,7 +6,10 @@ that could run code.
 
 from __future__ import annotations
 
+import os
 import pickle
+import socket
+import urllib.request
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +29,7 @@ from ablate.models.construct import ModelError
 CONTAINERS = ("state_dict", "model_state_dict", "model", "network", "net")
 # What wrappers put in front of every name: data parallel training, and torch.compile
 WRAPPERS = ("module.", "_orig_mod.")
+REACH_S = 10.0  # for a connection to a hub
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -116,18 +120,19 @@ def _from_hub(backbone: str, repository: str, filename: str | None) -> Path:
         cached = hub.try_to_load_from_cache(name, candidate, revision=revision or None)
         if isinstance(cached, str):
             return Path(cached)
-    for candidate in candidates:
+    failure = _out_of_reach(hub.constants.ENDPOINT)
+    for candidate in candidates if failure is None else ():
         try:
             return Path(hub.hf_hub_download(name, candidate, revision=revision or None))
         except hub.errors.EntryNotFoundError as error:
-            failure: Exception = error
+            failure = error
             if isinstance(error, hub.errors.LocalEntryNotFoundError):
                 break  # not absent from the hub, but no network
         except Exception as error:  # of whichever library the hub's client speaks HTTP with
             failure = error
             break
     cache = Path(hub.constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
-    message = str(failure).strip().splitlines()
+    message = str(failure or "").strip().splitlines()
     raise MachineError(
         f"the default weights of {backbone!r} are not here and cannot be fetched:"
         f" {message[0] if message else type(failure).__name__}"
@@ -135,6 +140,21 @@ def _from_hub(backbone: str, repository: str, filename: str | None) -> Path:
         f"\n    then copy the folder {cache.name} of its cache to {cache},"
         " or set model.weights to where you keep that file"
     ) from failure
+
+
+def _out_of_reach(endpoint: str) -> Exception | None:
+    """Why nothing can be fetched from there, found in one attempt: the hub's client tries for a minute.
+
+    What only a proxy can reach is left to the client.
+    """
+    if os.environ.get("HF_HUB_OFFLINE") or urllib.request.getproxies():
+        return None
+    url = urlparse(endpoint)
+    try:
+        socket.create_connection((url.hostname, url.port or 443), timeout=REACH_S).close()
+    except OSError as error:
+        return ConnectionError(f"{url.hostname} cannot be reached ({error.strerror or error})")
+    return None
 
 
 def read_state_dict(path: Path, device: str = "cpu") -> dict[str, Tensor]:

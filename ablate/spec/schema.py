@@ -24,8 +24,9 @@ from ablate.spec.claims import CLAIMS
 from ablate.spec.dotted import known_keys
 from ablate.spec.matrix import Matrix
 from ablate.spec.settings import Settings
-from ablate.spec.study import Analysis, Control, Head, Tune
+from ablate.spec.study import Analysis, Control, Head
 from ablate.spec.sweeps import Design, Sweep
+from ablate.spec.tune import Tune
 
 Schema = dict[str, Any]
 
@@ -98,6 +99,7 @@ DESCRIPTIONS: dict[str, str] = {
     "train.precision": "auto is resolved per device, and recorded",
     "train.channels_last": "memory layout",
     "train.compile": "torch.compile",
+    "train.accelerate": "a faster way to the same gradients, if a probe finds that it is one; off: none",
     "train.deterministic": "only algorithms that repeat bit for bit",
     "train.keep": "weights kept of a finished trial",
 } | {

@@ -172,7 +172,8 @@ class TrainSettings(Frozen):
     steps: optimiser steps in all, in place of `epochs` (the last epoch may be cut short). lr: {glob: learning
     rate}, as in a stage. stages: one after another, in place of `epochs` and `lr`. accumulate: a step's
     images go through the network in so many parts. gradient_checkpointing: activations are computed again in
-    the backward pass instead of being kept.
+    the backward pass instead of being kept. accelerate: "auto" probes CUDA graphs on a GPU, which change no
+    result, "graphs" and "compile" ask for one way by name, to be taken if a probe finds it faster.
     """
 
     epochs: int = Field(8, ge=1, le=100_000)
@@ -189,6 +190,7 @@ class TrainSettings(Frozen):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     channels_last: bool = False
     compile: bool = False
+    accelerate: Literal["auto", "off", "graphs", "compile"] = "auto"
     deterministic: bool = False
     keep: Literal["none", "last", "best"] = "none"
 

@@ -18,17 +18,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from ablate.errors import AblateError, MachineError
+from ablate.train.accelerate import Choice, choose
 from ablate.train.evaluate import Batches, Evaluation, evaluate
-from ablate.train.groups import gradients_kept, trainable
+from ablate.train.generators import generators_kept, get_generators, seed_generators, set_generators
+from ablate.train.groups import gradients_kept
 from ablate.train.log import Progress
-from ablate.train.precision import autocast, numerics
+from ablate.train.pooling import fast_pools
+from ablate.train.precision import numerics
 from ablate.train.recipe import Recipe
 from ablate.train.recompute import recomputed
 from ablate.train.state import EpochLog, EpochRow, FitState, Partial, Saver, StepRow, prepare
+from ablate.train.step import Gradients, in_training_mode, train_step
 
 
 class NonFiniteLoss(AblateError):
@@ -41,11 +44,13 @@ class NonFiniteLoss(AblateError):
 class FitResult:
     """The network itself holds the weights of the last epoch; `state.best_weights` those of the best.
 
-    images_per_s: the median epoch's training images a second.
+    images_per_s: the median epoch's training images a second. fell_back: one sentence for each stage whose
+    `accelerate` asked for a way by name that was not taken.
     """
 
     state: FitState
     images_per_s: float
+    fell_back: tuple[str, ...] = ()
 
     @property
     def history(self) -> list[EpochRow]:
@@ -64,22 +69,25 @@ def fit(
     on_progress: Callable[[dict[str, Any]], None] | None = None,
     start: Mapping[str, Any] | None = None,
     saver: Saver | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> FitResult:
     """Train `network` (moved to `device`, in place) for all epochs or steps of the recipe, stage by stage.
 
     start: the `state_dict` of a `FitState` to go on from, to the same last bit as if it had never stopped.
     saver: asked after every step whether to save one. on_progress: told at most twice a second of epoch,
     epochs, step, steps (of this epoch), stage, stages (where there are several), loss, accuracy,
-    images_per_s; a GPU's figures are the last epoch's. Afterwards the same parameters as before take
-    gradients. Raises NonFiniteLoss at the end of the epoch in which the loss stopped being a number.
+    images_per_s; a GPU's figures are the last epoch's. say: told what `recipe.accelerate` led to. Afterwards
+    the same parameters as before take gradients. Raises NonFiniteLoss at the end of the epoch in which the
+    loss stopped being a number.
     """
     device = torch.device(device)
     steps = count_steps(train, recipe)
     with (
         gradients_kept(network),
         numerics(deterministic=recipe.deterministic),
-        _generators_kept(device),
+        generators_kept(device),
         _compile_explained(recipe),
+        fast_pools(network),
         recomputed(network) if recipe.gradient_checkpointing else nullcontext(),
     ):
         state = prepare(network, recipe, steps, device)
@@ -90,13 +98,21 @@ def fit(
                 log.resume(state)
         model = torch.compile(network) if recipe.compile else network
         progress = Progress(on_progress, state.spans[-1].end, steps, device, len(state.spans))
+        choice: Choice | None = None
+        fell_back: list[str] = []
         while state.epoch < state.spans[-1].end:
             if state.epoch == state.span.end:
                 state.enter(state.stage + 1)
+                choice = None  # a graph is of one stage
                 if recipe.compile:
                     torch.compiler.reset()  # after eight graphs of one network the compiler gives up
-            _seed_generators(dropout_seed + state.epoch, device)
-            passed = _train_epoch(model, state, train, recipe, progress, saver)
+            if choice is None:
+                choice = choose(model, state, recipe, lambda: next(iter(train.epoch(state.epoch))))
+                if choice.said:
+                    say(f"train.accelerate: {recipe.accelerate}: {choice.said}")
+                fell_back += [choice.said] if choice.fell_back else []
+            seed_generators(dropout_seed + state.epoch, device)
+            passed = _train_epoch(model, state, train, recipe, progress, saver, choice.gradients)
             _check_losses(passed.losses, state, recipe)
             figures = _validate(model, validation, recipe, device, state)
             row, step_rows = _epoch_row(state, passed, figures), _step_rows(state, passed)
@@ -107,7 +123,7 @@ def fit(
             if saver is not None and state.epoch < state.spans[-1].end and saver.due(epoch_ended=True):
                 saver.save(state)
     rates = [row.images_per_s for row in state.history]
-    return FitResult(state, float(np.median(rates)))
+    return FitResult(state, float(np.median(rates)), tuple(fell_back))
 
 
 def count_steps(train: Batches, recipe: Recipe) -> int:
@@ -122,60 +138,6 @@ def count_steps(train: Batches, recipe: Recipe) -> int:
     if not train.count:
         raise AblateError("there are no images to train on")
     return steps - lone
-
-
-def in_training_mode(model: nn.Module, state: FitState) -> None:
-    """Training mode, in which what the stage freezes stays as in evaluation: statistics fixed, no dropout."""
-    model.train()
-    for module in state.frozen:
-        module.training = False
-
-
-def train_step(
-    model: nn.Module, state: FitState, x: Tensor, y: Tensor, recipe: Recipe
-) -> tuple[Tensor, Tensor]:
-    """One step on images [B,C,H,W] and labels [B]: (loss, number of hits), both left on the device.
-
-    With `recipe.accumulate` the images go through the network in parts; a part's gradient has the weight of
-    its share, so that the sum is the gradient of the mean loss over all B.
-    """
-    if recipe.channels_last:
-        x = x.contiguous(memory_format=torch.channels_last)
-    state.optimizer.zero_grad(set_to_none=True)
-    if recipe.accumulate == 1:
-        loss, hits = _pass_back(model, state, x, y, recipe)
-    else:
-        parts = _parts(len(y), recipe)
-        pairs = zip(x.tensor_split(parts), y.tensor_split(parts), strict=True)
-        figures = [_pass_back(model, state, *pair, recipe, share=len(pair[1]) / len(y)) for pair in pairs]
-        loss, hits = (torch.stack(column).sum() for column in zip(*figures, strict=True))
-    if recipe.clip_norm is not None:
-        state.scaler.unscale_(state.optimizer)
-        nn.utils.clip_grad_norm_(trainable(state.network), recipe.clip_norm)
-    state.scaler.step(state.optimizer)
-    state.scaler.update()
-    return loss, hits
-
-
-def _pass_back(
-    model: nn.Module, state: FitState, x: Tensor, y: Tensor, recipe: Recipe, share: float = 1.0
-) -> tuple[Tensor, Tensor]:
-    """Add the gradient of `share` times the mean loss: (that loss, number of hits)."""
-    with autocast(recipe.precision, x.device):
-        logits = model(x)
-    logits = logits.float()
-    loss = functional.cross_entropy(logits, y, label_smoothing=recipe.label_smoothing)
-    if share != 1.0:
-        loss = share * loss
-    state.scaler.scale(loss).backward()
-    return loss.detach(), (logits.detach().argmax(1) == y).sum()
-
-
-def _parts(count: int, recipe: Recipe) -> int:
-    """Parts of a step of `count` images: batch norm has no use for a part of one image, unless the recipe
-    itself asks for such parts."""
-    smallest = 2 if recipe.batch_size >= 2 * recipe.accumulate else 1
-    return min(recipe.accumulate, max(1, count // smallest))
 
 
 @dataclass(frozen=True)
@@ -195,6 +157,7 @@ def _train_epoch(
     recipe: Recipe,
     progress: Progress,
     saver: Saver | None,
+    gradients: Gradients,
 ) -> _Pass:
     began = time.perf_counter()
     in_training_mode(model, state)
@@ -203,19 +166,19 @@ def _train_epoch(
     if state.partial is None:
         state.partial = Partial()
     else:
-        _set_generators(state.partial.generators, progress.device)
+        set_generators(state.partial.generators, progress.device)
     so_far, before = state.partial, state.partial.seconds
     begun = len(so_far.sizes)
     for step, (x, y) in enumerate(islice(train.epoch(state.epoch, begun), steps - begun), start=begun):
         state.schedule.before_step(first + step)
-        loss, hit = train_step(model, state, x, y, recipe)
+        loss, hit = train_step(model, state, x, y, recipe, gradients)
         so_far.sizes.append(len(y))
         so_far.losses.append(loss)
         so_far.hits.append(hit)
         progress.step(state.epoch, so_far.sizes, so_far.losses, so_far.hits)
         if saver is not None and step + 1 < steps and saver.due(epoch_ended=False):
             so_far.seconds = before + time.perf_counter() - began
-            so_far.generators = _get_generators(progress.device)
+            so_far.generators = get_generators(progress.device)
             saver.save(state)
     on_host = torch.stack([torch.stack(so_far.losses), torch.stack(so_far.hits).float()]).cpu().numpy()
     return _Pass(so_far.sizes, on_host[0], on_host[1], before + time.perf_counter() - began)
@@ -300,41 +263,6 @@ def _broke_down(
     if recipe.precision != "fp32":
         ways.append("set train.precision: fp32")
     return f"{what}\n    {'; '.join(ways)}"
-
-
-def _seed_generators(seed: int, device: torch.device) -> None:
-    """Dropout draws from torch's global generators; there is no way to hand it one."""
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        with torch.cuda.device(device):
-            torch.cuda.manual_seed(seed)
-    elif device.type == "mps":
-        torch.mps.manual_seed(seed)
-
-
-def _get_generators(device: torch.device) -> dict[str, Tensor]:
-    """The states of the generators that dropout draws from."""
-    found = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        found["cuda"] = torch.cuda.get_rng_state(device)
-    elif device.type == "mps":
-        found["mps"] = torch.mps.get_rng_state()
-    return found
-
-
-def _set_generators(states: Mapping[str, Tensor], device: torch.device) -> None:
-    torch.set_rng_state(states["cpu"].cpu())
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(states["cuda"].cpu(), device)
-    elif device.type == "mps":
-        torch.mps.set_rng_state(states["mps"].cpu())
-
-
-@contextmanager
-def _generators_kept(device: torch.device) -> Iterator[None]:
-    """The caller's global generators come back as they were."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        yield
 
 
 @contextmanager

@@ -118,8 +118,21 @@ def check_recipe(network: nn.Module, recipe: Recipe) -> None:
     if recipe.gradient_checkpointing and recipe.compile:
         hint = "set one of them to false: a compiled backward pass chooses itself what it computes again"
         faults.append(Problem("does not go with train.compile", "", "train.gradient_checkpointing", (), hint))
+    faults += _ways_that_clash(recipe)
     if faults:
         raise RecipeError(faults)
+
+
+def _ways_that_clash(recipe: Recipe) -> Iterator[Problem]:
+    asked = recipe.accelerate
+    if asked in ("graphs", "compile") and recipe.compile:
+        hint = "set train.compile: false, and a probe decides; or leave train.accelerate out"
+        yield Problem(f"{asked!r} does not go with train.compile", "", "train.accelerate", (), hint)
+    elif asked == "compile" and recipe.gradient_checkpointing:
+        hint = "leave one of them out: a compiled backward pass chooses itself what it computes again"
+        yield Problem(
+            "'compile' does not go with train.gradient_checkpointing", "", "train.accelerate", (), hint
+        )
 
 
 def _faults(names: Names, patterns: Iterable[str], field: str) -> Iterator[Problem]:

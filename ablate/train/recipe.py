@@ -59,7 +59,8 @@ class Recipe:
     decides. decay_on: what weight decay pulls at, all parameters or "weights", those of two or more
     dimensions. stages: one after another, in place of epochs, steps, train, and all that says optimiser or
     schedule. accumulate: a step's images go through the network in so many parts. clip_norm: largest 2-norm
-    of the whole gradient (None: no clipping). precision: resolved, never "auto". schedule_args: plateau takes
+    of the whole gradient (None: no clipping). precision: resolved, never "auto". accelerate: see
+    `ablate.train.accelerate`. schedule_args: plateau takes
     factor, patience; step takes step_size (epochs), gamma; cosine takes warmup (epochs, fractions allowed)
     and floor (fraction of lr).
     """
@@ -84,6 +85,7 @@ class Recipe:
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     channels_last: bool = False
     compile: bool = False
+    accelerate: Literal["auto", "off", "graphs", "compile"] = "auto"
     deterministic: bool = False
 
     def of_stages(self) -> tuple[Recipe, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,12 @@ JOINED_LATER: dict[str, Any] = {
     "train.lr": {},
     "train.accumulate": 1,
     "train.gradient_checkpointing": False,
+    "train.accelerate": "auto",
     "train.optimizer.decay_on": "all",
 }
+
+# Values of train.accelerate under which training gives the same bits, as a probe holds it to: one variant.
+SAME_BITS = ("auto", "off", "graphs")
 
 # Raised whenever a change of our code changes the result of a training run, or a measured cost, respectively.
 TRAINING_CODE = 1
@@ -78,6 +83,8 @@ def complete(settings: Settings, *, pretraining: str | None = None) -> dict[str,
     data["train"]["schedule"] = _schedule(train.schedule)
     if train.lr:
         data["train"]["lr"] = _rates(train.lr)
+    if train.accelerate in SAME_BITS:
+        data["train"]["accelerate"] = "auto"
     if train.steps is not None or train.stages:
         del data["train"]["epochs"]
     for stage, plain in zip(train.stages, data["train"]["stages"], strict=True):
@@ -214,6 +221,8 @@ def cost_id(
 
 
 ABSENT = object()
+# Eight digits tell one from another; the whole is in the records.
+_SHA256 = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{56}\b")
 
 
 def differences(
@@ -252,7 +261,7 @@ def _in_words(identity: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> str:
-    return "(absent)" if value is ABSENT else show(value)
+    return "(absent)" if value is ABSENT else _SHA256.sub(r"\1", show(value))
 
 
 def weights_sha256(path: str | Path) -> str:

@@ -3,8 +3,9 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from ablate.data import Augmenter, Batches
+from ablate.data import Augmenter, Batches, jitter
 from ablate.data import batches as module
 
 torch.set_num_threads(1)
@@ -146,3 +147,84 @@ def test_a_constant_channel_becomes_zero(images):
 def test_augmentation_without_a_seed_is_refused(images):
     with pytest.raises(ValueError, match="augment needs augment_seed"):
         make(images, augment=Augmenter(2))
+
+
+AUGMENTATION = {"crop": 1, "flip": True, "jitter": 0.4, "rotate": 20}
+
+
+def augmented(images, **options):
+    chosen = {"augment": Augmenter(**AUGMENTATION), "augment_seed": 5, "order_generator_seed": 3, **options}
+    return make(images, np.arange(50), **chosen)
+
+
+@pytest.fixture
+def as_on_a_gpu(monkeypatch):
+    """The jitter as it runs where the host must not know which image takes which turn."""
+    monkeypatch.setattr(
+        jitter, "_apply_in_groups", lambda batch, drawn: jitter._apply_to_all(batch.clone(), drawn)
+    )
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_what_becomes_of_an_image_does_not_depend_on_its_company(
+    monkeypatch, images, as_on_a_gpu, channels_last
+):
+    alone = list(augmented(images, channels_last=channels_last).epoch(2))
+    monkeypatch.setattr(Batches, "_ahead", lambda self: 4)
+    for first in range(7):
+        ahead = list(augmented(images, channels_last=channels_last).epoch(2, first))
+        assert len(ahead) == 7 - first
+        for (x, y), (expected_x, expected_y) in zip(ahead, alone[first:], strict=True):
+            assert torch.equal(x, expected_x) and torch.equal(y, expected_y)
+            assert x.stride() == expected_x.stride()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_nor_does_it_on_a_gpu(monkeypatch):
+    images = np.random.default_rng(0).integers(0, 256, (50, 32, 32, 3), dtype=np.uint8)
+    options = {"device": "cuda", "batch_size": 16}
+    ahead = list(augmented(images, **options).epoch(0))
+    monkeypatch.setattr(Batches, "_ahead", lambda self: 1)
+    alone = list(augmented(images, **options).epoch(0))
+    assert all(
+        torch.equal(*pair)
+        for several in zip(ahead, alone, strict=True)
+        for pair in zip(*several, strict=True)
+    )
+
+
+def test_a_gpu_prepares_several_batches_in_one_go_and_a_small_last_one_by_itself(images):
+    batches = make(images, np.arange(50), batch_size=16)
+    assert list(batches._stretches(0)) == [(0, 16), (16, 32), (32, 48), (48, 50)]
+    batches.device = torch.device("cuda")  # 16 images of 6×5×3 floats: 5,760 of 2²⁴ bytes
+    assert batches._ahead() == 2**24 // 5760
+    assert list(batches._stretches(0)) == [(0, 48), (48, 50)]
+    assert list(batches._stretches(2)) == [(32, 48), (48, 50)]
+    assert list(batches._stretches(3)) == [(48, 50)]
+    few = make(images, np.arange(50), batch_size=8)
+    few.device = torch.device("cuda")
+    assert few._ahead() == 1, "sums over so few images would take another order"
+
+
+class HostReads(TorchDispatchMode):
+    """Operators for whose result the host would have to wait for a GPU."""
+
+    WAITING = ("_local_scalar_dense", "nonzero", "item", "equal", "unique")
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.overloadpacket.__name__
+        self.found += [name] if name.startswith(self.WAITING) else []
+        return function(*args, **(kwargs or {}))
+
+
+def test_no_batch_makes_the_host_wait(images, as_on_a_gpu):
+    with HostReads() as reads:
+        list(augmented(images).epoch(0))
+    assert reads.found == []
+    with HostReads() as reads:
+        float(torch.ones(1))
+    assert reads.found, "the test can fail"

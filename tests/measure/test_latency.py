@@ -16,7 +16,8 @@ import torch
 from scipy import stats
 from torch import nn
 
-from ablate.measure import MeasureError, latency
+from ablate.measure import MeasureError
+from ablate.measure.calls import find_batch, forward, graph_replay, with_threads
 from ablate.measure.latency import (
     CudaClock,
     Session,
@@ -24,9 +25,6 @@ from ablate.measure.latency import (
     abba,
     compare,
     contention,
-    find_batch,
-    forward,
-    graph_replay,
     time_interleaved,
 )
 
@@ -117,6 +115,30 @@ def test_the_same_network_seldom_differs_from_itself_and_a_fifth_more_is_found()
     assert sum(found.verdict == "slower" for found in slower) >= 95
     covered = sum(found.low <= 1.2 <= found.high for found in slower)
     assert covered >= 88  # 95 expected; the binomial gives fewer than 88 once in a thousand
+
+
+@pytest.mark.parametrize(
+    ("limit_s", "rounds", "calls_of_a_block"),
+    [
+        (None, 10, 3),
+        (9.0, 10, 3),  # ten rounds of two blocks of 3 + 1 calls of 0.1 s: 8 s
+        (6.0, 10, 1),  # of 1 + 1 calls: 4 s
+        (3.0, 7, 1),
+        (0.1, 5, 1),  # never fewer than a verdict needs
+    ],
+)
+def test_a_limit_takes_calls_first_and_then_rounds(limit_s, rounds, calls_of_a_block):
+    slow = {"a": lambda: 100.0, "b": lambda: 100.0}
+    session = time_interleaved(slow, clock=SimulatedClock(), warm_up_s=0.0, limit_s=limit_s)
+    assert len(session.timings["a"].rounds_ms) == rounds
+    assert len(session.timings["a"].calls_ms) == 2 * rounds * calls_of_a_block
+
+
+def test_a_limit_adds_no_rounds_to_those_asked_for():
+    session = time_interleaved(
+        {"a": lambda: 100.0}, rounds=2, clock=SimulatedClock(), warm_up_s=0.0, limit_s=60.0
+    )
+    assert len(session.timings["a"].rounds_ms) == 2
 
 
 def test_one_round_tells_nothing():
@@ -216,7 +238,7 @@ def test_a_graph_computes_what_the_call_computes():
 
 def test_threads_are_as_before():
     before = torch.get_num_threads()
-    with latency.with_threads(before + 1):
+    with with_threads(before + 1):
         assert torch.get_num_threads() == before + 1
     assert torch.get_num_threads() == before
 

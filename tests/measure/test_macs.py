@@ -79,7 +79,7 @@ def test_resnet18(torchvision_models):
     with torch.device("meta"):
         resnet18 = torchvision_models.resnet18()
     count = count_macs(resnet18, (3, 224, 224))
-    assert round(count.total / 1e6, 2) == 1814.07
+    assert count.total == 1_814_073_344
     assert sum(count.by_module.values()) == count.total
 
 
@@ -96,7 +96,7 @@ def test_five_msa_modules_in_vgg16(torchvision_models):
     count = count_macs(full, (3, 224, 224))
     backbone = count.total - count.attention
     assert count.attention == 521_151_647
-    assert round(backbone / 1e6, 2) == 15470.26
+    assert backbone == 15_470_264_320
     assert round(100 * count.attention / backbone, 2) == 3.37
 
 
@@ -104,7 +104,7 @@ def test_a_vision_transformer_with_fused_attention():
     timm = pytest.importorskip("timm")
     with torch.device("meta"):
         vit = timm.create_model("vit_tiny_patch16_224")
-    assert round(count_macs(vit, (3, 224, 224)).total / 1e6, 2) == 1253.68
+    assert count_macs(vit, (3, 224, 224)).total == 1_253_683_200
 
 
 def test_counting_leaves_the_network_alone():

@@ -326,3 +326,10 @@ def test_in_place_of_a_hash_stands_the_trial_whose_weights_are_meant() -> None:
     del expected["settings"]["model"]["weights"]
     text = json.dumps(expected, sort_keys=True, separators=(",", ":"))
     assert identity_hash(identity) == hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def test_ways_that_give_the_same_bits_are_one_variant_and_the_compiler_is_another() -> None:
+    same = {variant_id(make(train={"accelerate": way})) for way in ("auto", "off", "graphs")}
+    assert same == {variant_id(make())}
+    assert "accelerate" not in trial(make(train={"accelerate": "off"}))["settings"]["train"]
+    assert variant_id(make(train={"accelerate": "compile"})) not in same

@@ -6,6 +6,8 @@ argument ``map_shape``, it is given the (H, W) of its map. These attributes are 
   map_notes(height, width)     what is lost on a small map
   switches                     names of on/off arguments: with all off, the module is absent
   gates                        names of submodules that give a gate (`ablate.models.gates`)
+  scales                       paths of submodules that look at the map at different scales, side by side
+  looks_from(x, positions)     where positions look in the map, for those that attend over it
   nondeterministic             on a module inside, too: operators without a deterministic backward on CUDA
 """
 

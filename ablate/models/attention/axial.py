@@ -8,6 +8,8 @@ Parameters 8Cd and those of `positions`; MACs 8Cd·HW + 2d·HW(H + W).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from ablate.models.attention.bottleneck import equal_parts, positive_int
@@ -37,11 +39,28 @@ class AxialAttention(nn.Module):
         self.rows = Attend(channels, heads, dim, position, row)
 
     def forward(self, x: Tensor) -> Tensor:
-        images, _, height, width = x.shape
-        columns = self.columns(x.permute(0, 3, 1, 2).flatten(0, 1).unsqueeze(3))  # (B·W, C, H, 1)
-        x = x + columns.squeeze(3).unflatten(0, (images, width)).permute(0, 2, 3, 1)
+        images, _, height, _ = x.shape
+        x = self._down_columns(x)
         rows = self.rows(x.permute(0, 2, 1, 3).flatten(0, 1).unsqueeze(2))  # (B·H, C, 1, W)
         return x + rows.squeeze(2).unflatten(0, (images, height)).permute(0, 2, 1, 3)
+
+    def _down_columns(self, x: Tensor) -> Tensor:
+        """u."""
+        images, _, _, width = x.shape
+        columns = self.columns(x.permute(0, 3, 1, 2).flatten(0, 1).unsqueeze(3))  # (B·W, C, H, 1)
+        return x + columns.squeeze(3).unflatten(0, (images, width)).permute(0, 2, 3, 1)
+
+    def looks_from(self, x: Tensor, positions: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
+        """Where these (row, column) look, down their column and then along their row: twice
+        (B, heads, positions, H, W)."""
+        between = self._down_columns(x)
+        images, _, height, width = x.shape
+        shape = (images, self.columns.heads, len(positions), height, width)
+        down, along = x.new_zeros(shape), x.new_zeros(shape)
+        for at, (row, column) in enumerate(positions):
+            down[:, :, at, :, column] = self.columns.weights(x[..., column : column + 1], [row])[:, :, 0]
+            along[:, :, at, row] = self.rows.weights(between[:, :, row : row + 1], [column])[:, :, 0]
+        return {"columns": down, "rows": along}
 
     def map_notes(self, height: int, width: int) -> tuple[str, ...]:
         axes = [name for name, length in (("column", height), ("row", width)) if length == 1]

@@ -8,6 +8,8 @@ No projection has a bias. Parameters 4Cd; MACs 4Cd·HW + 2HW·d²/h: linear in t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -38,6 +40,15 @@ class LinearAttention(nn.Module):
         drawn = torch.matmul(query.softmax(dim=3), summaries)  # (B, heads, HW, d/h)
         out = self.out(drawn.transpose(1, 2).flatten(2))  # (B, HW, C)
         return x + out.transpose(1, 2).unflatten(2, x.shape[2:])
+
+    def looks_from(self, x: Tensor, positions: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
+        """Where these (row, column) look, ρ_q(Q) ρ_k(K)ᵀ: (B, heads, positions, H, W)."""
+        height, width = x.shape[2:]
+        tokens = x.flatten(2).transpose(1, 2)  # (B, HW, C)
+        queries = tokens[:, [row * width + column for row, column in positions]]
+        query, key = self._split(self.query(queries)), self._split(self.key(tokens))
+        drawn = torch.matmul(query.softmax(dim=3), key.softmax(dim=2).transpose(2, 3))
+        return {"": drawn.unflatten(3, (height, width))}
 
     def _split(self, tokens: Tensor) -> Tensor:
         """(B, HW, d) -> (B, heads, HW, d / heads)."""

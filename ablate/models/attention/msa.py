@@ -32,6 +32,7 @@ class MultiScaleAttention(nn.Module):
 
     switches = ("multi_scale", "channel", "spatial")
     gates = ("channel", "spatial")
+    scales = ("multi_scale.conv1", "multi_scale.conv3", "multi_scale.conv5")
 
     def __init__(
         self,

@@ -34,6 +34,7 @@ class SelectiveKernel(nn.Module):
         groups, more = equal_parts("groups", groups, channels)
         self.notes = notes + more
         self.branches = nn.ModuleList(Branch(channels, i + 1, groups) for i in range(branches))
+        self.scales = tuple(f"branches.{i}" for i in range(branches))
         self.gate = BranchGate(channels, width, branches, notes)
 
     def forward(self, x: Tensor) -> Tensor:

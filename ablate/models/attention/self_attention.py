@@ -8,6 +8,9 @@ No projection has a bias. Parameters 4Cd and those of `positions`; MACs 4Cd·HW 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -39,6 +42,12 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x + self.attend(x)
 
+    def looks_from(self, x: Tensor, positions: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
+        """Where these (row, column) look: the softmax over the map, (B, heads, positions, H, W)."""
+        height, width = x.shape[2:]
+        weights = self.attend.weights(x, [row * width + column for row, column in positions])
+        return {"": weights.unflatten(3, (height, width))}
+
     def map_notes(self, height: int, width: int) -> tuple[str, ...]:
         if height * width > 1:
             return ()
@@ -69,6 +78,16 @@ class Attend(nn.Module):
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         out = self.out(attended.transpose(1, 2).flatten(2))  # (B, HW, C)
         return out.transpose(1, 2).unflatten(2, (height, width))
+
+    def weights(self, x: Tensor, queries: Sequence[int]) -> Tensor:
+        """Rows of the softmax, which `forward` never holds: (B, heads, len(queries), HW)."""
+        tokens = self.position.on_tokens(x).flatten(2).transpose(1, 2)  # (B, HW, C)
+        query, key = self._split(self.query(tokens[:, list(queries)])), self._split(self.key(tokens))
+        logits = query @ key.transpose(2, 3) / math.sqrt(query.shape[3])
+        bias = self.position.on_logits(*x.shape[2:])
+        if bias is not None:
+            logits = logits + bias[None, :, list(queries)]
+        return logits.softmax(dim=3)
 
     def _split(self, tokens: Tensor) -> Tensor:
         """(B, HW, d) -> (B, heads, HW, d / heads)."""
