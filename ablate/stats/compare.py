@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
-import numpy as np
 from scipy import special
 
-from ablate.stats.estimate import Estimate, spread
+from ablate.stats.estimate import Estimate, mean, spread
+from ablate.stats.many_to_one import critical_t, design_of, family_wise_p
 from ablate.stats.verdict import Evidence, Judgement, Procedure, judge, judge_corrected
 
 Scores = Mapping[int, float]
@@ -24,18 +25,31 @@ class Comparison:
     identical: bool = False
 
 
+class _Sample(NamedTuple):
+    """Scores of one side: their number, mean and standard deviation (NaN where there are too few)."""
+
+    n: int
+    mean: float
+    std: float
+
+
+def _sample(scores: Sequence[float]) -> _Sample:
+    return _Sample(len(scores), mean(scores) if len(scores) else math.nan, spread(scores))
+
+
 def welch(of: Sequence[float], against: Sequence[float]) -> Estimate:
     """Difference of means with Welch's error and Satterthwaite's degrees of freedom."""
-    if not len(of) or not len(against):
-        return Estimate(math.nan, math.inf, 0.0)
-    value = float(np.mean(of)) - float(np.mean(against))
-    if len(of) < 2 or len(against) < 2:
+    return _welch(_sample(of), _sample(against))
+
+
+def _welch(of: _Sample, against: _Sample) -> Estimate:
+    value = of.mean - against.mean
+    if of.n < 2 or against.n < 2:
         return Estimate(value, math.inf, 0.0)
-    first = spread(of) ** 2 / len(of)
-    second = spread(against) ** 2 / len(against)
+    first, second = of.std**2 / of.n, against.std**2 / against.n
     if first + second == 0:  # no run differed from another: the spread is below what the test set resolves
         return Estimate(value, math.inf, 0.0)
-    df = (first + second) ** 2 / (first**2 / (len(of) - 1) + second**2 / (len(against) - 1))
+    df = (first + second) ** 2 / (first**2 / (of.n - 1) + second**2 / (against.n - 1))
     return Estimate(value, math.sqrt(first + second), df)
 
 
@@ -49,7 +63,7 @@ def _of_differences(differences: Sequence[float]) -> Estimate:
         return Estimate(math.nan, math.inf, 0.0)
     std = spread(differences)
     se = std / math.sqrt(len(differences)) if std > 0 else math.inf
-    return Estimate(float(np.mean(differences)), se, len(differences) - 1)
+    return Estimate(mean(differences), se, len(differences) - 1)
 
 
 def paired_differences(of: Scores, against: Scores) -> list[float]:
@@ -61,9 +75,10 @@ def evidence(comparison: Comparison, *, by_pairs: bool = False) -> Evidence:
     of, against = comparison.of, comparison.against
     if by_pairs:
         return paired_evidence(paired_differences(of, against), variance=2.0, identical=comparison.identical)
-    first, second = [of[seed] for seed in sorted(of)], [against[seed] for seed in sorted(against)]
-    std = pooled_std([first, second])
-    return Evidence(welch(first, second), len(first), len(second), std, identical=comparison.identical)
+    first = _sample([of[seed] for seed in sorted(of)])
+    second = _sample([against[seed] for seed in sorted(against)])
+    std = _pooled([first, second])
+    return Evidence(_welch(first, second), first.n, second.n, std, identical=comparison.identical)
 
 
 def paired_evidence(differences: Sequence[float], *, variance: float, identical: bool = False) -> Evidence:
@@ -82,10 +97,28 @@ def paired_evidence(differences: Sequence[float], *, variance: float, identical:
 
 def pooled_std(groups: Sequence[Sequence[float]]) -> float:
     """One standard deviation for all groups that have two scores or more; NaN if none has."""
-    weighed = [(len(scores) - 1, spread(scores)) for scores in groups if len(scores) > 1]
+    return _pooled([_sample(scores) for scores in groups])
+
+
+def _pooled(samples: Sequence[_Sample]) -> float:
+    weighed = [(sample.n - 1, sample.std) for sample in samples if sample.n > 1]
     if not weighed:
         return math.nan
     return math.sqrt(sum(df * std**2 for df, std in weighed) / sum(df for df, _ in weighed))
+
+
+def equal_spread(groups: Sequence[Sequence[float]]) -> float:
+    """The p-value of Bartlett's test (1937) that all groups, of two scores or more, scatter alike."""
+    samples = [_sample(scores) for scores in groups]
+    if len(samples) < 2 or not any(sample.std for sample in samples):
+        return math.nan
+    if not all(sample.std for sample in samples):
+        return 0.0
+    dfs = [sample.n - 1 for sample in samples]
+    pooled = sum(dfs) * math.log(_pooled(samples) ** 2)
+    apart = pooled - sum((sample.n - 1) * math.log(sample.std**2) for sample in samples)
+    correction = 1 + (sum(1 / df for df in dfs) - 1 / sum(dfs)) / (3 * (len(samples) - 1))
+    return float(special.chdtrc(len(samples) - 1, apart / correction))
 
 
 def compare(family: Sequence[Comparison], procedure: Procedure) -> list[Judgement]:
@@ -109,11 +142,10 @@ def dunnett(
 ) -> tuple[list[Evidence], list[float], list[float]]:
     """Many variants against one control (Dunnett 1955): evidence, adjusted p-values, critical values.
 
-    Strongest when all variants scatter alike; its family-wise error doubles when one is unstable. Comparisons
-    with fewer than two scores on a side take no part: their adjusted p-value and critical value are NaN.
+    Strongest when all variants scatter alike; its family-wise error doubles when one is unstable, so the
+    evidence says how well the scores agree with equal scatter. Comparisons with fewer than two scores on a
+    side take no part: their adjusted p-value and critical value are NaN.
     """
-    from scipy import stats  # slow to import, and only this test needs it
-
     usable = [i for i, c in enumerate(comparisons) if len(c.of) > 1 and len(c.against) > 1]
     found = [evidence(comparison) for comparison in comparisons]
     p_adjusted, critical = [math.nan] * len(comparisons), [math.nan] * len(comparisons)
@@ -127,13 +159,12 @@ def dunnett(
     df = sum(len(sample) - 1 for sample in samples) + len(control) - 1
     if std == 0:
         return found, p_adjusted, critical
-    # Its multivariate t integrals are quasi-random: a fixed generator makes a report repeat itself.
-    result = stats.dunnett(*samples, control=list(control.values()), rng=np.random.default_rng(0))
-    bounds = result.confidence_interval(confidence_level=1 - level)
-    for position, i in enumerate(usable):
-        se = std * math.sqrt(1 / len(samples[position]) + 1 / len(control))
-        value = found[i].estimate.value
-        found[i] = replace(found[i], estimate=Estimate(value, se, df), std=std)
-        p_adjusted[i] = float(result.pvalue[position])
-        critical[i] = float(bounds.high[position] - value) / se
+    p_equal = equal_spread([*samples, list(control.values())])
+    design = design_of([len(sample) for sample in samples], len(control))
+    bound = critical_t(design, df, level)
+    for sample, i in zip(samples, usable, strict=True):
+        estimate = Estimate(found[i].estimate.value, std * math.sqrt(1 / len(sample) + 1 / len(control)), df)
+        found[i] = replace(found[i], estimate=estimate, std=std, p_equal_spread=p_equal)
+        p_adjusted[i] = family_wise_p(estimate.value / estimate.se, design, df)
+        critical[i] = bound
     return found, p_adjusted, critical

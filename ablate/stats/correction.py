@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-
-import numpy as np
 
 
 def holm(p_values: Sequence[float], level: float) -> tuple[list[float], list[float]]:
@@ -15,15 +14,15 @@ def holm(p_values: Sequence[float], level: float) -> tuple[list[float], list[flo
     level of a rejected comparison is that of its own step, level / (m − step); all others share the first
     failing step's.
     """
-    p = np.asarray(p_values, dtype=np.float64)
-    count = p.size
-    ranked = np.where(np.isnan(p), 1.0, p)
-    order = np.argsort(ranked, kind="stable")
-    steps = count - np.arange(count)
-    adjusted_in_order = np.minimum(1.0, np.maximum.accumulate(ranked[order] * steps))
-    rejected = int(np.count_nonzero(adjusted_in_order <= level))
-    adjusted, levels = np.empty(count), np.empty(count)
-    adjusted[order] = adjusted_in_order
-    levels[order] = level / np.maximum(steps, count - rejected)
-    adjusted[np.isnan(p)] = np.nan
-    return adjusted.tolist(), levels.tolist()
+    count = len(p_values)
+    ranked = [1.0 if math.isnan(p) else p for p in p_values]
+    adjusted, levels = [math.nan] * count, [level] * count
+    reached, rejected = 0.0, 0
+    for step, i in enumerate(sorted(range(count), key=ranked.__getitem__)):
+        reached = min(1.0, max(reached, ranked[i] * (count - step)))
+        rejected += reached <= level
+        levels[i] = level / (count - step)
+        if not math.isnan(p_values[i]):
+            adjusted[i] = reached
+    failing = level / (count - rejected) if rejected < count else level
+    return adjusted, [min(own, failing) for own in levels]

@@ -9,7 +9,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from scipy import special
 
 # Scores whose range is below this share of their size are one value that was rounded differently.
@@ -65,21 +64,27 @@ class Summary:
     high: float
 
 
+def mean(scores: Sequence[float]) -> float:
+    return math.fsum(scores) / len(scores)
+
+
 def spread(scores: Sequence[float]) -> float:
     """The standard deviation (n − 1); NaN for fewer than two scores, exactly zero when all are equal."""
-    values = np.asarray(scores, dtype=np.float64)
-    if values.size < 2:
+    count = len(scores)
+    if count < 2:
         return math.nan
-    if float(np.ptp(values)) <= _ROUNDING * max(1.0, float(np.abs(values).max())):
+    low, high = min(scores), max(scores)
+    if high - low <= _ROUNDING * max(1.0, abs(low), abs(high)):
         return 0.0
-    return float(values.std(ddof=1))
+    centre = mean(scores)
+    return math.sqrt(math.fsum((score - centre) ** 2 for score in scores) / (count - 1))
 
 
 def summarise(scores: Sequence[float], level: float = 0.05) -> Summary:
     """One score, or scores without any spread, give an infinite interval. No score at all is a ValueError."""
     if not len(scores):
         raise ValueError("no scores to summarise")
-    mean, std = float(np.mean(scores)), spread(scores)
+    centre, std = mean(scores), spread(scores)
     se = std / math.sqrt(len(scores)) if std > 0 else math.inf
-    low, high = Estimate(mean, se, len(scores) - 1).interval(level)
-    return Summary(len(scores), mean, std, low, high)
+    low, high = Estimate(centre, se, len(scores) - 1).interval(level)
+    return Summary(len(scores), centre, std, low, high)

@@ -9,6 +9,9 @@ from scipy import special
 from ablate.stats.power import seeds_needed
 from ablate.stats.verdict import SEEDS_FOR_A_VERDICT, Judgement, Procedure
 
+# Nobody trains more seeds than this to settle one question: beyond it a figure would only feign precision.
+MANY_SEEDS = 100
+
 
 def explain(judgement: Judgement, procedure: Procedure) -> str:
     """Why this verdict; for one that is open, how many seeds would decide."""
@@ -57,16 +60,24 @@ def _undecided(judgement: Judgement, margin: float) -> str:
     seeds = seeds_needed(
         value, judgement.std, judgement.level, variance=evidence.variance, groups=evidence.groups
     )
-    return (
-        f"{start}; if it is {value:+.2f} points, {seeds} seeds per variant would show it" if seeds else start
-    )
+    if seeds is None or seeds > MANY_SEEDS:
+        return (
+            f"{start}; a difference as small as the one found would take more than {MANY_SEEDS} seeds to show"
+        )
+    found = f"{value:+.2f}".replace("-", "−")
+    return f"{start}; if it is {found} points, {seeds} seeds per variant would show it"
 
 
 def _seeds(judgement: Judgement, margin: float) -> str:
     """How many seeds per variant would decide, whichever way."""
     assumed = f" (assuming a seed sd of {judgement.std:.2g} points)" if judgement.std_assumed else ""
-    if judgement.seeds_to_decide is None:
-        return f"no number of seeds within reach would decide on ±{margin:g} points{assumed}"
+    if judgement.std == 0:
+        return "how many seeds would decide cannot be reckoned, since no seed differed from another"
+    if judgement.seeds_to_decide is None or judgement.seeds_to_decide > MANY_SEEDS:
+        return (
+            f"more than {MANY_SEEDS} seeds per variant would be needed to show a difference of {margin:g} "
+            f"points, or rule it out, 4 times in 5, at a seed sd of {judgement.std:.2g} points"
+        )
     return (
         f"{judgement.seeds_to_decide} seeds per variant would show a difference of {margin:g} points, or "
         f"rule it out, 4 times in 5{assumed}"

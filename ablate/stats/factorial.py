@@ -56,7 +56,7 @@ def effects(
     """
     free = [factor for factor in factors if factor not in within]
     subsets = [subset for size in range(1, len(free) + 1) for subset in itertools.combinations(free, size)]
-    return [_effect(subset, _weights(subset, free, within), cells, by_pairs) for subset in subsets]
+    return [effect_of(subset, _weights(subset, free, within), cells, by_pairs=by_pairs) for subset in subsets]
 
 
 def _weights(subset: tuple[str, ...], free: Sequence[str], within: Cell) -> dict[Cell, float]:
@@ -69,9 +69,14 @@ def _weights(subset: tuple[str, ...], free: Sequence[str], within: Cell) -> dict
     return weights
 
 
-def _effect(
-    subset: tuple[str, ...], weights: dict[Cell, float], cells: Mapping[Cell, Scores], by_pairs: bool
+def effect_of(
+    subset: tuple[str, ...],
+    weights: Mapping[Cell, float],
+    cells: Mapping[Cell, Scores],
+    *,
+    by_pairs: bool = False,
 ) -> Effect:
+    """Any contrast of the cells' means, for `subset` of the factors."""
     missing = tuple(cell for cell in weights if not cells.get(cell))
     counts = [len(cells.get(cell, ())) for cell in weights]
     size = sum(weight**2 for weight in weights.values())

@@ -7,7 +7,7 @@ no-op · undecidable · exploratory · better / worse (but within the margin) ·
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,6 +34,7 @@ Verdict = Literal[
 ]
 # Below this many seeds on a side a test is shown but decides nothing.
 SEEDS_FOR_A_VERDICT = 5
+_UNEQUAL = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class Evidence:
     std: of single scores between seeds, in points; NaN where nobody has two.
     variance, groups: see `seeds_needed`.
     identical: both sides predicted the same on every shared seed.
+    p_equal_spread: of the hypothesis that all samples scatter alike, where the test rests on it; else NaN.
     """
 
     estimate: Estimate
@@ -66,6 +68,12 @@ class Evidence:
     variance: float = 2.0
     groups: int = 2
     identical: bool = False
+    p_equal_spread: float = math.nan
+
+    @property
+    def unequal_spread(self) -> bool:
+        """Whether the test rests on equal scatter, and the scores speak against it."""
+        return self.p_equal_spread < _UNEQUAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +81,9 @@ class Judgement:
     """A verdict with all that it rests on. Unknown figures are NaN, unbounded ones infinite.
 
     level: that the interval stands at, after correction. p_equivalent: of the two one-sided tests, corrected.
-    inner: the interval of those tests, 1 − 2 · level of their own Holm step: inside ±margin if and only if
-    they accept, and narrower than the two-sided one.
-    mde: the effect found with 80 % power. std: of single scores, for planning; assumed where nobody has two.
-    seeds: per variant, to find a true effect as large as the margin with 80 % power. seeds_to_decide: also to
-    call no effect equivalent. Both None: more than 100,000, or no spread to reckon with.
+    inner: the interval of those tests, 1 − 2 · inner_level, the level of their own Holm step: inside ±margin
+    if and only if they accept, and narrower than the two-sided one.
+    critical: the value of t at which this comparison is rejected. margin: in points, that was judged by.
     """
 
     evidence: Evidence
@@ -88,12 +94,59 @@ class Judgement:
     low: float
     high: float
     inner: tuple[float, float]
-    mde: float
-    seeds: int | None
-    seeds_to_decide: int | None
-    std: float
-    std_assumed: bool
+    inner_level: float
+    critical: float
+    margin: float
     verdict: Verdict
+
+    @property
+    def by_equivalence(self) -> bool:
+        """Whether two one-sided tests decided, and not the test for a difference."""
+        return self.verdict == "equivalent"
+
+    @property
+    def deciding(self) -> tuple[float, float]:
+        """The interval that the verdict rests on: that of the two one-sided tests where they decided."""
+        return self.inner if self.by_equivalence else (self.low, self.high)
+
+    @property
+    def confidence(self) -> float:
+        """Of the deciding interval: 0.95 for a 95 % interval."""
+        return 1 - (2 * self.inner_level if self.by_equivalence else self.level)
+
+    @property
+    def std(self) -> float:
+        """Of single scores, for planning, in points; assumed where nobody has two."""
+        return ASSUMED_STD if self.std_assumed else self.evidence.std
+
+    @property
+    def std_assumed(self) -> bool:
+        return math.isnan(self.evidence.std)
+
+    # What follows is reckoned when it is read: it takes ten times as long as the verdict does.
+
+    @property
+    def mde(self) -> float:
+        """The true effect, in points, that is found with 80 % power."""
+        return minimum_detectable_effect(self.evidence.estimate.se, self.evidence.estimate.df, self.critical)
+
+    @property
+    def seeds(self) -> int | None:
+        """Per variant, to find a true effect as large as the margin with 80 % power.
+
+        None: more than 100,000, or no spread to reckon with.
+        """
+        return self._planned(seeds_needed)
+
+    @property
+    def seeds_to_decide(self) -> int | None:
+        """As `seeds`, and enough of them to call no effect equivalent, too."""
+        found = (self.seeds, self._planned(seeds_for_equivalence))
+        return None if None in found else max(SEEDS_FOR_A_VERDICT, *(n for n in found if n is not None))
+
+    def _planned(self, plan: Callable[..., int | None]) -> int | None:
+        evidence = self.evidence
+        return plan(self.margin, self.std, self.level, variance=evidence.variance, groups=evidence.groups)
 
 
 def judge(family: Sequence[Evidence], procedure: Procedure) -> list[Judgement]:
@@ -143,12 +196,6 @@ def _judgement(
     p_equivalent, inner_level = equivalent
     estimate = evidence.estimate
     half = critical * estimate.se if estimate.known else math.inf
-    assumed = math.isnan(evidence.std)
-    std = ASSUMED_STD if assumed else evidence.std
-    seeds = seeds_needed(procedure.margin, std, level, variance=evidence.variance, groups=evidence.groups)
-    neither = seeds_for_equivalence(
-        procedure.margin, std, level, variance=evidence.variance, groups=evidence.groups
-    )
     return Judgement(
         evidence=evidence,
         p_value=estimate.p_value,
@@ -158,13 +205,9 @@ def _judgement(
         low=estimate.value - half,
         high=estimate.value + half,
         inner=estimate.interval(2 * inner_level),
-        mde=minimum_detectable_effect(estimate.se, estimate.df, critical),
-        seeds=seeds,
-        seeds_to_decide=None
-        if seeds is None or neither is None
-        else max(seeds, neither, SEEDS_FOR_A_VERDICT),
-        std=std,
-        std_assumed=assumed,
+        inner_level=inner_level,
+        critical=critical,
+        margin=procedure.margin,
         verdict=decide(evidence, p_adjusted <= procedure.level, p_equivalent <= procedure.level),
     )
 

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from statsmodels.stats.weightstats import ttost_ind
 
 from ablate.stats import Comparison, Judgement, Procedure, compare, explain
 
@@ -145,3 +146,49 @@ def test_the_inner_interval_lies_inside_the_margin_exactly_when_the_tests_accept
             assert inside == (judgement.p_equivalent <= 0.05)
             accepted += inside
     assert 50 < accepted < 850, "both answers occur"
+
+
+def test_equivalence_is_schuirmanns_test_by_statsmodels() -> None:
+    rng = np.random.default_rng(8)
+    for n, against_n in ((5, 5), (10, 4)):
+        of, against = rng.normal(84.1, 0.2, n), rng.normal(84, 0.4, against_n)
+        expected = ttost_ind(of, against, -0.5, 0.5, usevar="unequal")[0]
+        found = judged(dict(enumerate(of.tolist())), dict(enumerate(against.tolist())))
+        assert found.p_equivalent == pytest.approx(expected, rel=1e-9)
+
+
+def draws_without_effect(n: int) -> np.ndarray:
+    """[2, replicates, n]"""
+    return np.random.default_rng(n).normal(84, 0.3, (2, 4000, n))
+
+
+@pytest.mark.parametrize(
+    ("n", "welch", "paired", "of_1_96", "bootstrap"),
+    [(3, 0.036, 0.049, 0.122, 0.197), (5, 0.046, 0.052, 0.087, 0.124), (10, 0.050, 0.050, 0.066, 0.084)],
+)
+def test_the_published_false_positive_rates(
+    n: int, welch: float, paired: float, of_1_96: float, bootstrap: float
+) -> None:
+    """Why t tests decide and neither 1.96 standard errors nor a bootstrap does."""
+    of, against = draws_without_effect(n)
+
+    def rate(test: str) -> float:
+        procedure = Procedure(test=test)  # type: ignore[arg-type]
+        pairs = zip(of.tolist(), against.tolist(), strict=True)
+        found = (judged(dict(enumerate(a)), dict(enumerate(b)), procedure) for a, b in pairs)
+        return sum(one.p_adjusted <= 0.05 for one in found) / len(of)
+
+    def close(share: float) -> object:
+        return pytest.approx(share, abs=3 * math.sqrt(share * (1 - share) / len(of)) + 0.003)
+
+    assert rate("welch") == close(welch)
+    assert rate("paired") == close(paired)
+    difference = of.mean(1) - against.mean(1)
+    error = np.sqrt((of.var(1, ddof=1) + against.var(1, ddof=1)) / n)
+    assert float((abs(difference) > 1.96 * error).mean()) == close(of_1_96)
+    picks = np.random.default_rng(0).integers(n, size=(2, 600, n))
+    outside = 0
+    for a, b in zip(of[:1500], against[:1500], strict=True):
+        low, high = np.quantile(a[picks[0]].mean(1) - b[picks[1]].mean(1), [0.025, 0.975])
+        outside += low > 0 or high < 0
+    assert outside / 1500 == pytest.approx(bootstrap, abs=0.04)
