@@ -19,7 +19,7 @@ from typing import Final
 
 from ablate.errors import StoreError, did_you_mean
 from ablate.record import StudyPlan
-from ablate.store import Holder, Store, explained
+from ablate.store import Damaged, Holder, Store, explained, together
 from ablate.store.locks import look, remove
 from ablate.store.paths import ID, TrialPaths
 
@@ -146,7 +146,15 @@ def _remove(path: Path) -> None:
 
 def _named(store: Store, studies: Iterable[str]) -> frozenset[str]:
     """Every id that these plans mention, wherever: better one too many than one too few."""
-    plans: list[StudyPlan | None] = [store.read_plan(name) for name in studies]
+    plans: list[StudyPlan | None] = []
+    damaged: list[Damaged] = []
+    for name in studies:
+        try:
+            plans.append(store.read_plan(name))
+        except Damaged as damage:
+            damaged.append(damage)
+    if damaged:  # what they name is not known, so nothing could be told from waste
+        raise together(damaged)
     texts = [plan.model_dump_json() for plan in plans if plan is not None]
     return frozenset(found for text in texts for found in _IDS_IN_A_PLAN.findall(text))
 
@@ -200,8 +208,7 @@ class _Search:
 
     def _left_over(self, folder: Path, trial_id: str) -> Iterator[Waste]:
         """A trial that has not ended keeps its checkpoints: it goes on from them."""
-        record = self.store.read_trial(trial_id)
-        ended = record is not None and record.status == "done"
+        ended = self._is_done(trial_id)
         paths = self.store.trial(trial_id)
         for path in _inside(folder):
             goes_with_the_end = path == paths.output or _CHECKPOINT_NAME.fullmatch(path.name)
@@ -209,6 +216,14 @@ class _Search:
                 yield Waste(path, TEMPORARY, _size(path), trial_id)
             elif path == paths.progress or (ended and goes_with_the_end):
                 yield Waste(path, LEFT_OVER, _size(path), trial_id)
+
+    def _is_done(self, trial_id: str) -> bool:
+        try:
+            record = self.store.read_trial(trial_id)
+        except Damaged as damage:  # whether its checkpoints are of use is for whoever mends it to say
+            self.kept.append(f"{damage.where} {damage.fault}; its trial is left as it is")
+            return False
+        return record is not None and record.status == "done"
 
     def _studies(self) -> Iterator[Waste]:
         for name in self.studies:

@@ -11,6 +11,11 @@ from typing import Any
 from ablate.record import Failure, TrialRecord
 
 MEMBERS_SHOWN = 3
+_ALONE = "--retry-failed --executor inline with --only and --seeds"
+_AT_A_TERMINAL = (
+    "a worker has no terminal, and {} waits for one (input(), breakpoint()): take it out, or run this trial "
+    f"in your own: {_ALONE}"
+)
 # What torch says when tensors do not fit together, in the words of its common operators.
 _SHAPES = re.compile(
     r"cannot be multiplied|[Ss]izes? of tensors?|must match the size|Given groups=|[Ee]xpected \d+D"
@@ -63,8 +68,11 @@ def way_out(record: TrialRecord) -> str:
     said = "; ".join(line.strip() for line in failure.message.strip().splitlines()[1:] if line.strip())
     if failure.kind == "out-of-memory":
         return _more_memory(record, failure)
+    if _waits_for_a_person(failure):
+        return _AT_A_TERMINAL.format(_line(failure) or "something")
     if failure.kind == "timeout":
-        return "raise --timeout, or shorten the training (train.epochs, train.steps)"
+        rest = "raise --timeout, or shorten the training (train.epochs, train.steps)"
+        return f"if it hangs at {_line(failure)}, mend that; else {rest}" if failure.where else rest
     if failure.kind == "crashed":
         return _after_a_crash(failure)
     if failure.kind == "interrupted":
@@ -107,10 +115,27 @@ def _after_a_crash(failure: Failure) -> str:
             "somebody or something ended the worker: a person, a scheduler, a memory guard; "
             "if it was memory, run fewer trials at once with -j; --retry-failed tries again"
         )
+    if "ended by itself" in failure.message:
+        what = f"{_line(failure)} ends" if failure.where else "something (os._exit, a library's exit()) ended"
+        return f"{what} the whole process: raise an exception instead, and the failure will have a name"
+    what = f"in the call at {_line(failure)}: look at what that line gives it" if failure.where else ""
     return (
-        "a library below Python broke down; its last words are in the log; "
-        "--executor inline with --only and --seeds runs this trial alone, under a debugger if need be"
+        f"a library below Python broke down{f' {what}' if what else ''}; its last words are in the log; "
+        f"{_ALONE} runs this trial alone, under a debugger if need be"
     )
+
+
+def _waits_for_a_person(failure: Failure) -> bool:
+    """input() and breakpoint() find no terminal in a worker; a debugger may also wait for ever."""
+    ended = failure.error == "bdb.BdbQuit" or (
+        failure.error == "EOFError" and "when reading a line" in failure.message
+    )
+    return ended or (failure.kind == "timeout" and "/pdb.py" in failure.traceback)
+
+
+def _line(failure: Failure) -> str:
+    """ "net.py:12", without the function."""
+    return failure.where.partition(" in ")[0]
 
 
 def _after_an_exception(failure: Failure, said: str) -> str:
@@ -122,8 +147,10 @@ def _after_an_exception(failure: Failure, said: str) -> str:
             f"the tensors {place} do not fit together: print their shapes there; an attention module gives "
             "back [B,C,H,W] as it got it, a backbone [B,classes]"
         )
+    if failure.error == "OSError" and "[Errno 28]" in failure.message:
+        return "the disk that it writes to is full: free some space there; --retry-failed tries again"
     if failure.where:
-        return f"mend {failure.where.partition(' in ')[0]}, where it was raised; the log has the traceback"
+        return f"mend {_line(failure)}, where it was raised; the log has the traceback"
     if failure.error.startswith("ablate."):
         return "mend what it names"
     return "the traceback in the log shows where it was raised"
@@ -141,13 +168,10 @@ def grouped(failed: Iterable[Failed]) -> tuple[Group, ...]:
 
 
 def group_lines(groups: Iterable[Group]) -> list[str]:
-    """The groups as text: who and what, then where, the way out and the log, one line each."""
-    lines: list[str] = []
-    for group in groups:
-        lines.append(f"failed: {group.names}: {group.headline}")
-        if group.where:
-            lines.append(f"    at {group.where}")
-        lines.append(f"    way out: {group.way_out}")
-        more = len(group.members) - 1
-        lines.append(f"    log: {group.members[0].log}" + (f" (and {more} like it)" if more else ""))
-    return lines
+    """The groups as text, a line each and a line for the way out; where they failed and their logs were shown
+    with each of them."""
+    return [
+        line
+        for group in groups
+        for line in (f"failed: {group.names}: {group.headline}", f"    way out: {group.way_out}")
+    ]

@@ -108,6 +108,13 @@ class AttachedModule(Record):
     param_count: int
 
 
+class TimedRounds(Record):
+    """What a variant took in one session, in which all were timed in turns: only they are paired."""
+
+    session: str  # ISO 8601, UTC
+    rounds_ms: tuple[float, ...]
+
+
 class CostRecord(Record):
     """What a variant costs, measured apart from training. None means: not measured."""
 
@@ -128,6 +135,7 @@ class CostRecord(Record):
     latency_rounds_ms: tuple[float, ...] = ()  # the replicates; paired only with those of the same session
     latency_graph_ms: float | None = None  # median of the replayed CUDA graph
     latency_session: str | None = None  # ISO 8601, UTC: figures of one session were timed in turns
+    earlier_rounds: tuple[TimedRounds, ...] = ()  # of earlier sessions, oldest first
     images_per_s: float | None = None  # forward, in batches of throughput_batch
     throughput_batch: int | None = None
     dtype: str | None = None  # of latency, throughput and inference memory
@@ -137,9 +145,19 @@ class CostRecord(Record):
     inference_memory_bytes: int | None = None  # of one image
     reserved_memory_bytes: int | None = None  # CUDA: taken from the device for the training step
     memory_means: str | None = None  # how the peaks were measured, or why they were not
+    image_energy_mj: float | None = None  # of one image in batches of throughput_batch: an estimate
+    energy_means: str | None = None
     notes: tuple[str, ...] = ()  # what else ran on the machine, what could not be measured
     environment: Environment
     measured: str  # ISO 8601, UTC
+
+    @property
+    def sessions(self) -> dict[str, tuple[float, ...]]:
+        """The rounds of each session that timed it, in milliseconds, the latest last."""
+        found = {one.session: one.rounds_ms for one in self.earlier_rounds}
+        if self.latency_session is not None and self.latency_rounds_ms:
+            found[self.latency_session] = self.latency_rounds_ms
+        return found
 
 
 class PlannedVariant(Record):
@@ -153,7 +171,7 @@ class PlannedVariant(Record):
     switches: dict[str, bool] = Field(default_factory=dict)  # of its attention, for the ✓/✗ columns
     cost_id: str
     trials: dict[int, str]  # seed -> trial id
-    done_before: dict[int, str] = Field(default_factory=dict)  # seed -> id, under other settings
+    done_before: dict[int, str] = Field(default_factory=dict)  # seed -> id; other settings, or left out now
     warnings: tuple[str, ...] = ()
 
 
@@ -168,9 +186,9 @@ class PlannedSweep(Record):
 
 
 class PlannedDesign(Record):
-    """A factorial or a view of one. `cells`: (factors that are on, variant name)."""
+    """A factorial or a view of one. `cells`: (factors that are on, variant name); all of them in a chain."""
 
-    kind: Literal["factorial", "leave-one-out", "add-one"]
+    kind: Literal["factorial", "leave-one-out", "add-one", "chain"]
     start: str
     factors: tuple[str, ...]
     cells: tuple[tuple[tuple[str, ...], str], ...]
@@ -201,6 +219,16 @@ class Look(Record):
     seeds: int
 
 
+class PlannedLooks(Record):
+    """The rule of `run --until-decided`: who is judged, and in which order seeds are given out.
+
+    seeds: as many as the last look needs. family: every variant but the baseline.
+    """
+
+    seeds: tuple[int, ...]
+    family: tuple[str, ...]
+
+
 class StudyPlan(Record):
     """`plan.json`: all that a report needs to know of a study, so that it need not expand the study again."""
 
@@ -221,3 +249,8 @@ class StudyPlan(Record):
     data: dict[str, Any]  # source, fingerprint, classes, train/validation/test counts, image shape
     recipe: dict[str, Any]  # the defaults' train and data settings, for captions
     looks: tuple[Look, ...] = ()
+    # When each claim, the analysis and the number of seeds were first written: keys of
+    # `ablate.store.first_written` -> ISO 8601, UTC. Empty in plans of before it was kept.
+    first_written: dict[str, str] = Field(default_factory=dict)
+    until_decided: PlannedLooks | None = None
+    workers: int | None = None  # of the run that trained last

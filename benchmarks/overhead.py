@@ -16,8 +16,6 @@ times on the way; growth is the slope of a line through these points, the first 
 from __future__ import annotations
 
 import argparse
-import platform
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -27,8 +25,8 @@ from typing import Any
 
 import numpy as np
 import psutil
+from side_by_side import heading
 
-import ablate
 from ablate.display import NullDisplay, Opening, WatchedTrial
 from ablate.environment import available_cores, describe, require_torch
 from ablate.execute import LocalExecutor, Outcome
@@ -195,23 +193,16 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def machine() -> str:
-    torch = require_torch()
-    return (
-        f"{describe('cpu', threads=1).cpu}, {available_cores()} of {psutil.cpu_count()} cores; "
-        f"{platform.platform()}; Python {platform.python_version()}, torch {torch.__version__}, "
-        f"ablate {ablate.__version__}"
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("--workers", type=int, default=available_cores())
+    parser.add_argument("--quick", action="store_true", help="so little that the figures mean nothing")
     asked = parser.parse_args()
+    asked.trials = 20 if asked.quick else asked.trials
     if asked.trials < 20 or asked.workers < 1:
         parser.error("--trials takes 20 or more, --workers 1 or more")
-    print(f"{machine()}\n$ python {' '.join(sys.argv)}\n")
+    print(heading())
     print(table(run(asked.trials, asked.workers)))
 
 

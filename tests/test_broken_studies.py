@@ -17,7 +17,7 @@ GOOD = (Path(__file__).parent / "spec" / "msa.yaml").read_text(encoding="utf-8")
 VARIANTS = "baseline, multi-scale, +channel, +spatial, msa"
 TRAIN = (
     "epochs, steps, batch_size, optimizer, schedule, lr, stages, label_smoothing, clip_norm, accumulate, "
-    "gradient_checkpointing, precision, channels_last, compile, deterministic, keep"
+    "gradient_checkpointing, precision, channels_last, compile, accelerate, deterministic, keep"
 )
 OPTIMIZERS = "sgd, adam, adamw, nadam, radam, rmsprop, adagrad, adadelta, adamax, asgd, rprop, adafactor"
 METRICS = "accuracy, param_count, macs, latency_ms, peak_memory_bytes"
@@ -53,11 +53,12 @@ def problems(folder: Path, content: str | bytes, overrides: tuple[str, ...] = ()
 
 
 def command_line(*arguments: str) -> tuple[object, str]:
-    """Exit code and standard error of `ablate …`, run in this process."""
+    """Exit code and standard error of `ablate …`, run in this process, but for what it was about to do."""
     said = io.StringIO()
     with contextlib.redirect_stderr(said), pytest.raises(SystemExit) as ended:
         main(arguments)
-    return ended.value.code, said.getvalue()
+    lines = said.getvalue().splitlines(keepends=True)
+    return ended.value.code, "".join(line for line in lines if not line.endswith(" …\n"))
 
 
 @pytest.fixture(autouse=True)

@@ -328,6 +328,66 @@ def test_a_run_removes_what_killed_ones_left_of_its_trials_and_no_result(store):
     assert all(path.exists() for path in kept)
 
 
+HOLD = """
+import sys, time
+from ablate.store import Holder, Store
+lock = Store(sys.argv[1]).take_trial(sys.argv[2])
+print("held", flush=True)
+time.sleep(600)
+"""
+
+
+def test_what_a_living_process_works_on_is_left_to_it_until_it_is_killed(store):
+    """Its files are those of a dead one, name for name; only its lock tells them apart."""
+    left = [
+        store.trial(NAMED).folder / ".record.json.1-0.tmp",
+        store.trial(NAMED).progress,
+        store.trial(NAMED).folder / "checkpoint-000001-000000000.safetensors",
+        store.trial_again(NAMED).log,
+    ]
+    holding = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(store.root), NAMED], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holding.stdout.readline() == "held\n"
+        for path in left:
+            old(path)
+        before = everything(store)
+        remove_left_over(store, "msa")
+        assert everything(store) == before
+    finally:
+        holding.kill()
+        holding.wait()
+        holding.stdout.close()
+    remove_left_over(store, "msa")
+    gone = {str(path.relative_to(store.root)) for path in [*left, store.trial_lock(NAMED)]}
+    assert everything(store) == before - gone
+
+
+@pytest.mark.parametrize("status", [None, "failed"])
+def test_a_trial_that_has_not_ended_well_keeps_what_it_goes_on_from(store, status):
+    record = store.read_trial(NAMED)
+    store.trial(NAMED).record.unlink()
+    if status == "failed":
+        store.write_trial(record.model_copy(update={"status": status}))
+    kept = [old(store.trial(NAMED).folder / "checkpoint-000001-000000000.safetensors")]
+    progress = old(store.trial(NAMED).progress)
+    remove_left_over(store, "msa")
+    assert all(path.exists() for path in kept)
+    assert not progress.exists()
+
+
+def test_a_damaged_record_keeps_its_trial_and_stops_nothing_else(store):
+    path = store.trial(NAMED).record
+    path.write_text(path.read_text()[:50])
+    kept = [path, old(store.trial(NAMED).folder / "checkpoint-000001-000000000.safetensors")]
+    gone = old(store.trial(PRETRAINED).progress)
+    assert any(f"{path} is torn" in sentence for sentence in find_waste(store).kept)
+    remove_left_over(store, "msa")
+    assert all(path.exists() for path in kept)
+    assert not gone.exists()
+
+
 def test_a_run_leaves_a_tree_that_cannot_be_read_to_those_who_ask(store):
     store.study("msa").plan.write_text("{")
     before = everything(store)

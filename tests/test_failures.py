@@ -131,6 +131,34 @@ def test_torch_still_words_its_shape_errors_so():
     ("failure", "part"),
     [
         ({"kind": "timeout"}, "raise --timeout"),
+        (
+            {"kind": "timeout", "where": "nets.py:3 in forward"},
+            "if it hangs at nets.py:3, mend that; else raise --timeout",
+        ),
+        (
+            {"error": "EOFError", "message": "EOF when reading a line", "where": "nets.py:3 in forward"},
+            "nets.py:3 waits for one (input(), breakpoint()): take it out, or run this trial in your own: "
+            "--retry-failed --executor inline",
+        ),
+        ({"error": "bdb.BdbQuit", "message": "bdb.BdbQuit", "where": "n.py:3 in f"}, "--executor inline"),
+        ({"kind": "timeout", "traceback": '  File "/x/pdb.py", line 1 in readline'}, "--executor inline"),
+        (
+            {"kind": "crashed", "message": "died of SIGSEGV", "where": "nets.py:3 in forward"},
+            "broke down in the call at nets.py:3: look at what that line gives it",
+        ),
+        (
+            {"kind": "crashed", "message": "the worker process ended by itself with exit code 7"},
+            "raise an exception instead",
+        ),
+        (
+            {
+                "kind": "crashed",
+                "message": "the worker process ended by itself with exit code 7",
+                "where": "nets.py:3 in f",
+            },
+            "nets.py:3 ends the whole process",
+        ),
+        ({"error": "OSError", "message": "[Errno 28] No space left on device: '/scratch/x'"}, "is full"),
         ({"kind": "crashed", "message": "died of SIGSEGV"}, "--executor inline with --only and --seeds"),
         (
             {"kind": "crashed", "message": "was killed (SIGKILL) by another process"},
@@ -167,10 +195,7 @@ def test_trials_that_failed_alike_stand_together():
     trials.insert(1, Failed("cbam seed 0", failed(kind="timeout", message="stopped"), Path("c/log.txt")))
     assert group_lines(grouped(trials)) == [
         "failed: se seed 0, se seed 1, se seed 2 and 2 more: exception: KeyError: 'x'",
-        "    at nets.py:3 in forward",
         "    way out: mend nets.py:3, where it was raised; the log has the traceback",
-        "    log: 0/log.txt (and 4 like it)",
         "failed: cbam seed 0: timeout: stopped",
         "    way out: raise --timeout, or shorten the training (train.epochs, train.steps)",
-        "    log: c/log.txt",
     ]

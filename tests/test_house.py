@@ -26,14 +26,19 @@ LAYERS = {
     "measure": 2,
     "execute": 2,
     "failures": 2,
+    "web": 2,
     "trial": 3,
     "controls": 3,
     "report": 3,
+    "compare": 3,
+    "look": 3,
     "status": 3,
     "clean": 3,
     "doctor": 3,
     "runner": 4,
     "bench": 4,
+    "selftest": 4,
+    "tune": 4,
     "verify": 4,
     "display": 3,
     "cli": 5,
@@ -41,9 +46,14 @@ LAYERS = {
 }
 # Within layers 2 and 3 nobody knows a neighbour, except as said here.
 NEIGHBOURS = {
+    ("compare", "report"): "to judge a pair by the rows and sentences of a report",
+    ("look", "trial"): "to build a trial's network again as the trial itself did",
     ("status", "display"): "to say durations in the same words",
     ("data", "environment"): "to name a torch and torchvision that do not match",
     ("models", "environment"): "to name a torch and torchvision that do not match",
+    ("tune", "runner"): "a trial of a search is made of trials of the results tree, trained as in a run",
+    ("tune", "bench"): "latency as an objective is measured as `ablate bench` does",
+    ("runner", "bench"): "a run measures costs as `ablate bench` does",
 }
 TORCH_FREE = (
     "errors",
@@ -56,8 +66,11 @@ TORCH_FREE = (
     "execute",
     "failures",
     "report",
+    "compare",
     "status",
     "clean",
+    "selftest",
+    "web",
 )
 
 

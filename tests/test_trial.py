@@ -422,6 +422,16 @@ def test_a_lone_last_image_is_left_out_and_said(run):
     assert warning.startswith("1293 training images in batches of 646 leave a last batch of one image")
 
 
+def test_a_faster_way_that_cannot_be_taken_is_said_in_log_and_record(run):
+    record, paths = run(settings(train={"accelerate": "graphs", "epochs": 1}))
+    said = "train.accelerate: graphs: plain steps: CUDA graphs need a CUDA device, this is cpu"
+    assert record.warnings == (said,)
+    assert said in paths.log.read_text()
+    plain, _ = run(settings(train={"epochs": 1}), root="plain")
+    assert (plain.id, plain.warnings) == (record.id, ())
+    assert plain.metrics == record.metrics
+
+
 def test_other_data_or_another_precision_than_planned_are_refused(run, cache):
     chosen = settings()
     fingerprint = load_images("digits", cache=cache).fingerprint

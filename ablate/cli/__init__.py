@@ -16,8 +16,8 @@ from typing import Any
 
 import typer
 
-from ablate.cli import studies, trees, bench, shipped  # isort: skip  # noqa: F401
-from ablate.cli.app import app
+from ablate.cli import studies, tune, trees, compare, look, bench, selftest, shipped  # isort: skip  # noqa: F401
+from ablate.cli.app import Interrupted, app
 from ablate.errors import AblateError, MachineError
 
 __all__ = ["app", "main"]
@@ -44,6 +44,9 @@ def main(args: Sequence[str] | None = None) -> Any:
     _explain_crashes()
     try:
         app(args=list(args) if args is not None else None)
+    except Interrupted as error:
+        typer.echo(str(error), err=True)
+        sys.exit(error.exit_code)
     except MachineError as error:
         typer.echo(f"error: {error}\n`ablate doctor` shows the whole picture.", err=True)
         sys.exit(error.exit_code)

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 import ablate
+from ablate.errors import AblateError
+
+
+class Interrupted(AblateError):
+    """Ctrl-C, with what it cut short; typer would end a command without a word."""
+
+    exit_code = 130
+
+
+class _Commands(typer.core.TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:
+            raise Interrupted(str(interrupt) or "interrupted") from None
+
 
 app = typer.Typer(
     name="ablate",
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

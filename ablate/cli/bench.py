@@ -39,6 +39,12 @@ def bench(
     ] = None,
     device: Device = "auto",
     dtype: Annotated[str, typer.Option("--dtype", metavar="NAME", help="fp32, bf16 or fp16.")] = "fp32",
+    modules: Annotated[
+        bool, typer.Option("--modules", help="Instead, what each module has of the counts.")
+    ] = False,
+    depth: Annotated[
+        int | None, typer.Option("--depth", min=1, help="The same, modules no deeper than this.")
+    ] = None,
     format: Annotated[str, typer.Option("--format", metavar="NAME", help="text or json.")] = "text",
 ) -> None:
     """Measure what networks cost, without training: counts, memory, latency.
@@ -67,10 +73,20 @@ def bench(
             {variant.name: variant.cost_id for variant in planned.record.variants},
         )
         pairs = benches.with_baseline(subjects, planned.study.baseline, pairs)
-        planned.store.prepare()
     else:
         import_from(Path.cwd())
         subjects = benches.network_subjects(what, _image_shape(image), classes)
+    if modules or depth is not None:
+        tables = benches.module_tables(subjects, depth)
+        shown = (
+            benches.modules_text(tables)
+            if format == "text"
+            else json.dumps(benches.modules_json(tables), indent=2)
+        )
+        typer.echo(shown)
+        return
+    if planned is not None:
+        planned.store.prepare()
     conditions = benches.Conditions(device, dtype, threads, rounds, batch)
     found = benches.measure(subjects, conditions, pairs=pairs, say=lambda text: typer.echo(text, err=True))
     if planned is not None:

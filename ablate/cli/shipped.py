@@ -13,11 +13,17 @@ from ablate.cli.options import Output, one_of
 
 @app.command("ls")
 def list_names(
-    what: Annotated[str, typer.Argument(metavar="attention|backbones|data|studies")],
+    what: Annotated[
+        str | None,
+        typer.Argument(metavar="[attention|backbones|data|studies]", help="By default all, a line each."),
+    ] = None,
 ) -> None:
     """List what a study can name: attention, backbones, data; or the studies in this folder."""
     from ablate.spec import catalogue
 
+    if what is None:
+        typer.echo("\n\n".join(_everything()))
+        return
     one_of("ls", what, ("attention", "backbones", "data", "studies"))
     if what == "studies":
         typer.echo(
@@ -28,6 +34,23 @@ def list_names(
         what
     ]
     typer.echo(catalogue.describe(entries))
+
+
+def _everything() -> list[str]:
+    from ablate.spec import catalogue
+
+    parts = []
+    named = {"attention": catalogue.ATTENTION, "backbones": catalogue.BACKBONES, "data": catalogue.SOURCES}
+    for heading, entries in named.items():
+        described = catalogue.describe(entries).splitlines()
+        lines = [line for line in described if line and not line.startswith(" ")]
+        parts.append(
+            "\n".join(
+                [f"{heading} (`ablate ls {heading}` tells their arguments)", *(f"  {line}" for line in lines)]
+            )
+        )
+    studies = _studies_here() or ["none in studies/ or here; `ablate init` writes one"]
+    return [*parts, "\n".join(["studies", *(f"  {line}" for line in studies)])]
 
 
 def _studies_here() -> list[str]:
@@ -55,7 +78,7 @@ def init(
 
     study, schema = write_starter(path)
     typer.echo(f"wrote {study} (edit it) and {schema} (for your editor)")
-    typer.echo(f"next: ablate validate {study} && ablate run {study}")
+    typer.echo(f"next: ablate validate {study} && ablate plan {study} && ablate run {study}")
 
 
 @app.command()

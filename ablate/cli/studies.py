@@ -48,6 +48,13 @@ def run(
         float | None,
         typer.Option("--timeout", min=0.001, metavar="SECONDS", help="Longest time for a trial."),
     ] = None,
+    until_decided: Annotated[
+        bool,
+        typer.Option(
+            "--until-decided",
+            help="Train 3, 5, 7, 10 seeds, and go on only with variants that are still open.",
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and stop.")] = False,
     quiet: Annotated[
         bool, typer.Option("-q", "--quiet", help="Print only failures and the report's path.")
@@ -73,6 +80,7 @@ def run(
         force=tuple(force or ()),
         fail_fast=fail_fast,
         timeout=timeout,
+        until_decided=until_decided,
         dry_run=dry_run,
         display=make_display(quiet=quiet),
     )
@@ -100,21 +108,25 @@ def plan(
 ) -> None:
     """List variants, parameters, MACs and trials without training."""
     from ablate import runner
+    from ablate.display import Steps
 
     one_of("--format", format, ("text", "json"))
-    planned = runner.plan_study(
-        load(study, overrides),
-        output=output,
-        seeds=read_seeds(seeds),
-        only=tuple(only or ()),
-        exclude=tuple(exclude or ()),
-        device=device,
-        say=lambda text: typer.echo(f"note: {text}", err=True),
-    )
-    if format == "json":
-        typer.echo(json.dumps(runner.plan_json(planned), indent=2, ensure_ascii=False))
-    else:
-        typer.echo(runner.plan_text(planned, estimate=estimate))
+    with Steps() as steps:
+        tell = runner.Teller(steps.note, steps.show)
+        planned = runner.plan_study(
+            load(study, overrides),
+            output=output,
+            seeds=read_seeds(seeds),
+            only=tuple(only or ()),
+            exclude=tuple(exclude or ()),
+            device=device,
+            tell=tell,
+        )
+        if format == "json":
+            shown = json.dumps(runner.plan_json(planned), indent=2, ensure_ascii=False)
+        else:
+            shown = runner.plan_text(planned, estimate=estimate, tell=tell)
+    typer.echo(shown)
 
 
 @app.command()

@@ -82,18 +82,20 @@ def report(
     format: Annotated[
         str | None,
         typer.Option(
-            "--format", metavar="NAME", help="Print one rendering (markdown, json or csv) and write nothing."
+            "--format",
+            metavar="NAME",
+            help="Print one rendering (markdown, latex, html, json or csv) and write nothing.",
         ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every study in the results tree.")] = False,
 ) -> None:
     """Build the report of a study from what is in the results tree."""
-    from ablate.report import render_study, write_report
+    from ablate.report import FORMATS, render_study, write_report
     from ablate.status import find_study
     from ablate.store import Store
 
     if format is not None:
-        one_of("--format", format, ("markdown", "json", "csv"))
+        one_of("--format", format, FORMATS)
     targets = (
         [(Store(output), name) for name in Store(output).studies()] if every else [find_study(study, output)]
     )

@@ -4,6 +4,7 @@ from ablate.display.base import Display, NullDisplay, Opening, WatchedTrial
 from ablate.display.board import Board, WorkerRow, read_board, remaining_s, render_board
 from ablate.display.lines import duration
 from ablate.display.shown import LiveDisplay, PlainDisplay, QuietDisplay, make_display
+from ablate.display.steps import Steps
 from ablate.display.streams import SteadyStream, silence
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "PlainDisplay",
     "QuietDisplay",
     "SteadyStream",
+    "Steps",
     "WatchedTrial",
     "WorkerRow",
     "duration",

@@ -36,6 +36,10 @@ class Opening:
 class Display(Protocol):
     """Told of everything that happens in a run, in this order; decides what to show of it."""
 
+    def step(self, what: str, detail: str = "") -> None:
+        """Before the start: what goes on now, until the next step; empty: nothing. detail: changes often."""
+        ...
+
     def start(self, opening: Opening) -> None: ...
 
     def finished(self, trial: WatchedTrial, record: TrialRecord) -> None: ...
@@ -49,6 +53,9 @@ class Display(Protocol):
 
 class NullDisplay:
     """Shows nothing: for programs that call `run_study` themselves."""
+
+    def step(self, what: str, detail: str = "") -> None:
+        pass
 
     def start(self, opening: Opening) -> None:
         pass

@@ -48,14 +48,15 @@ def outcome_lines(opening: Opening | None, trial: WatchedTrial, record: TrialRec
     if record.failure is None:
         accuracy = f"{record.metrics.accuracy:.2f} %" if record.metrics is not None else "done"
         return [f"{trial}: {accuracy} in {record.wall_s:.1f} s"]
-    looks = [f"at {record.failure.where}"] if record.failure.where else []
+    where = record.failure.where
+    looks = [f"at {where}"] if where and where not in record.failure.message else []
     if opening is not None:
         looks.append(f"log: {log_of(opening, trial)}")
     return [f"{trial}: FAILED: {headline(record.failure)}", *([f"    {'; '.join(looks)}"] if looks else [])]
 
 
 def failure_lines(failures: list[Failed]) -> list[str]:
-    """All that failed, again: those that failed alike together, with the way out."""
+    """All that failed, once more and shortly: those that failed alike together, with the way out."""
     return group_lines(grouped(failures))
 
 

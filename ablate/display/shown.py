@@ -14,6 +14,7 @@ from rich.text import Text
 from ablate.display.base import Display, NullDisplay, Opening, WatchedTrial
 from ablate.display.board import read_board, render_board
 from ablate.display.lines import Counter, failure_lines, opening_line, outcome_lines
+from ablate.display.steps import Steps
 from ablate.display.streams import SteadyStream
 from ablate.record import TrialRecord
 
@@ -49,7 +50,11 @@ class PlainDisplay:
 
     def __init__(self, out: Console | None = None) -> None:
         self._out = out or _console(sys.stdout)
+        self._steps = Steps(self._out)
         self._counter = Counter()
+
+    def step(self, what: str, detail: str = "") -> None:
+        self._steps.show(what, detail)
 
     def start(self, opening: Opening) -> None:
         self._counter = Counter(opening)
@@ -86,9 +91,13 @@ class LiveDisplay:
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._out = out or _console(sys.stdout)
+        self._steps = Steps(self._out)
         self._clock, self._wall_clock = clock, wall_clock
         self._counter = Counter()
         self._live: Live | None = None
+
+    def step(self, what: str, detail: str = "") -> None:
+        self._steps.show(what, detail)
 
     def start(self, opening: Opening) -> None:
         self._counter = Counter(opening)

@@ -1,7 +1,7 @@
 """Run any function on any items, here or in workers that survive a crash. Knows nothing of trials."""
 
 from ablate.execute.base import ExecutionFailure, Executor, FailureKind, Loss, Outcome
-from ablate.execute.describe import describe_error
+from ablate.execute.describe import describe_error, where_in_dump, where_in_stack
 from ablate.execute.inline import InlineExecutor
 from ablate.execute.local import LocalExecutor
 from ablate.execute.worker import replace_worker
@@ -16,4 +16,6 @@ __all__ = [
     "Outcome",
     "describe_error",
     "replace_worker",
+    "where_in_dump",
+    "where_in_stack",
 ]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import re
 import signal
 import sys
 import sysconfig
 import traceback as traceback_module
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 from ablate.execute.base import ExecutionFailure, FailureKind
 
@@ -69,6 +71,35 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         yield current
         hidden = current.__suppress_context__
         current = current.__cause__ or (None if hidden else current.__context__)
+
+
+def where_in_stack(frame: FrameType | None, below: FrameType | None = None) -> str:
+    """The same of a function that is still at work. frame: its innermost. below: of the frames called from
+    this one, and no other."""
+    while frame is not None and frame is not below:
+        if _is_users(frame.f_code.co_filename):
+            return f"{_short(frame.f_code.co_filename)}:{frame.f_lineno} in {frame.f_code.co_name}"
+        frame = frame.f_back
+    return ""
+
+
+# What faulthandler writes: a heading, then the frames of that thread, the innermost first.
+_DUMP_HEADING = re.compile(r"^(Current thread |Stack ).*\(most recent call first\):", re.MULTILINE)
+_DUMP_FRAME = re.compile(r'\s*File "(?P<file>[^"\n]+)", line (?P<line>\d+) in (?P<name>[^\n]+)')
+
+
+def where_in_dump(text: str) -> str:
+    """The same from the last stack that faulthandler left in a text, of the thread that was at work."""
+    headings = list(_DUMP_HEADING.finditer(text))
+    if not headings:
+        return ""
+    for line in text[headings[-1].end() :].lstrip("\n").splitlines():
+        frame = _DUMP_FRAME.match(line)
+        if frame is None:
+            break
+        if _is_users(frame["file"]):
+            return f"{_short(frame['file'])}:{frame['line']} in {frame['name']}"
+    return ""
 
 
 def _is_users(filename: str) -> bool:

@@ -17,11 +17,13 @@ from typing import Any
 from ablate.errors import MachineError
 from ablate.execute.family import kill_descendants
 from ablate.execute.warden import MARK, kill_marked
-from ablate.execute.worker import TERMINAL_SIGNALS, work
+from ablate.execute.worker import DUMP_SIGNAL, TERMINAL_SIGNALS, work
 
 # Spawn, never fork: a forked child inherits locks, threads and a CUDA context that do not survive forking.
 _CONTEXT = multiprocessing.get_context("spawn")
 _ENVIRONMENT_LOCK = threading.Lock()
+# A stack comes at once unless the process is stopped, and in one piece but for the pauses of a busy machine.
+_ANSWER_S, _PAUSE_S = 1.0, 0.2
 
 
 @dataclass(eq=False)
@@ -33,6 +35,7 @@ class Place:
     mark: str
     process: SpawnProcess | None = None
     connection: Connection[Any, Any] | None = None
+    dumps: Connection[Any, Any] | None = None
     ready: bool = False
     index: int | None = None  # of the item that it has
     begun: float | None = None  # time.monotonic() when it said so
@@ -41,7 +44,10 @@ class Place:
 
     def start(self) -> None:
         ours, theirs = _CONTEXT.Pipe()
-        process = _CONTEXT.Process(target=work, args=(theirs, self.initializer), name="ablate-worker")
+        dumps, dumping = _CONTEXT.Pipe(duplex=False)
+        process = _CONTEXT.Process(
+            target=work, args=(theirs, self.initializer, dumping), name="ablate-worker"
+        )
         try:
             # It serves all places, so it is started before one's mark is set.
             resource_tracker.ensure_running()
@@ -49,17 +55,31 @@ class Place:
                 process.start()
         except OSError as error:
             ours.close()
+            dumps.close()
             raise MachineError(
                 f"a worker process cannot be started: {error.strerror or error}\n"
                 "    run fewer at once with -j, or free memory and processes"
             ) from error
         finally:
             theirs.close()
-        self.process, self.connection = process, ours
+            dumping.close()
+        self.process, self.connection, self.dumps = process, ours, dumps
 
     @property
     def alive(self) -> bool:
         return self.process is not None and self.process.is_alive()
+
+    def stack(self) -> str:
+        """Where the process stands, as faulthandler tells it; empty where it does not answer."""
+        if DUMP_SIGNAL is None or self.process is None or self.process.pid is None or self.dumps is None:
+            return ""
+        told = b""
+        with contextlib.suppress(OSError):
+            os.kill(self.process.pid, DUMP_SIGNAL)
+            patience_s = _ANSWER_S
+            while self.dumps.poll(patience_s) and (part := os.read(self.dumps.fileno(), 1 << 16)):
+                told, patience_s = told + part, _PAUSE_S
+        return told.decode(errors="replace")
 
     def strike(self) -> None:
         """Kill the process and all that it started, and touch nothing else: safe from any thread."""
@@ -80,9 +100,10 @@ class Place:
     def clear(self) -> None:
         """End the process, and forget it."""
         self.end()
-        if self.connection is not None:
-            self.connection.close()
-        self.process = self.connection = self.index = self.begun = None
+        for connection in (self.connection, self.dumps):
+            if connection is not None:
+                connection.close()
+        self.process = self.connection = self.dumps = self.index = self.begun = None
         self.ready = False
 
 

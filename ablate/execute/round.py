@@ -15,7 +15,7 @@ from typing import Any, Generic
 
 from ablate.errors import MachineError
 from ablate.execute.base import ExecutionFailure, Item, Loss, Outcome, Result
-from ablate.execute.describe import describe_error, describe_exit, memory_kills
+from ablate.execute.describe import describe_error, describe_exit, memory_kills, where_in_dump
 from ablate.execute.place import Place
 from ablate.execute.worker import BEGUN, READY
 
@@ -112,10 +112,8 @@ class Round(Generic[Item, Result]):
             if (id(place) in heard or not place.alive) and (outcome := self._hear(place)):
                 yield outcome
         for place in busy:
-            if self._overdue(place):
-                message = f"stopped after {self.timeout_s:g} s, its time limit (--timeout)"
-                if outcome := self._lose(place, ExecutionFailure("timeout", message), again=False):
-                    yield outcome
+            if self._overdue(place) and (outcome := self._lose(place, self._timeout(place), again=False)):
+                yield outcome
 
     def _patience(self, busy: list[Place]) -> float:
         """Seconds until the first time limit, or until it is time to look around."""
@@ -132,6 +130,14 @@ class Round(Generic[Item, Result]):
             and place.begun is not None
             and time.monotonic() - place.begun >= self.timeout_s
         )
+
+    def _timeout(self, place: Place) -> ExecutionFailure:
+        """Asked where it stands before it is killed."""
+        stack = place.stack()
+        where = where_in_dump(stack)
+        at = f"; it stood at {where}" if where else ""
+        message = f"stopped after {self.timeout_s:g} s, its time limit (--timeout){at}"
+        return ExecutionFailure("timeout", message, stack, where=where)
 
     def _hear(self, place: Place) -> Outcome[Item, Result] | None:
         """Read what the worker sent. What it sent before it died counts."""

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
-from typing import Any
+from typing import Any, NoReturn
 
 from ablate.execute.describe import describe_error
 
@@ -23,7 +23,10 @@ READY = "ready"
 BEGUN = "begun"
 # They reach the whole foreground group of a terminal; only the parent decides what they mean.
 TERMINAL_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)]
+# Answered by faulthandler below Python, so also in the midst of a call that never comes back.
+DUMP_SIGNAL: int | None = getattr(signal, "SIGUSR1", None)
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_LEAVE = os._exit
 
 _spent = threading.Event()
 
@@ -37,12 +40,15 @@ def replace_worker() -> None:
     _spent.set()
 
 
-def work(connection: Connection[Any, Any], initializer: Callable[[], None] | None) -> None:
+def work(
+    connection: Connection[Any, Any], initializer: Callable[[], None] | None, dumps: Connection[Any, Any]
+) -> None:
     """Serve items until the parent closes the connection or dies.
 
     Sends READY, or the failure of the initializer; then for each pickled (function, item) BEGUN, so that the
     parent knows whose fault a sudden end is, and (value, failure, seconds, spent): spent is true in the last
-    answer of a process that asked to be replaced.
+    answer of a process that asked to be replaced. dumps: takes the stack, as faulthandler writes it, each
+    time the parent sends `DUMP_SIGNAL`.
     """
     for number in TERMINAL_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
@@ -52,6 +58,9 @@ def work(connection: Connection[Any, Any], initializer: Callable[[], None] | Non
     _die_with_parent()
     with contextlib.suppress(OSError, ValueError, AttributeError):  # no standard error, as under pythonw
         faulthandler.enable()
+    if DUMP_SIGNAL is not None:
+        faulthandler.register(DUMP_SIGNAL, file=dumps.fileno(), all_threads=False)
+    _say_who_exits()
     try:
         if initializer is not None:
             initializer()
@@ -85,6 +94,21 @@ def _pickled(answer: object) -> bytes:
     return bytes(ForkingPickler.dumps(answer))
 
 
+def _say_who_exits() -> None:
+    """`os._exit` ends a process without a word; in a worker it first leaves the stack of the one who called
+    it. Not in processes that the worker forks, which all end by it."""
+    worker, leave = os.getpid(), _LEAVE
+
+    def leave_saying_so(status: int) -> NoReturn:
+        if os.getpid() == worker:
+            with contextlib.suppress(OSError, ValueError):
+                os.write(2, f"os._exit({status}) was called\n".encode())
+                faulthandler.dump_traceback(file=2, all_threads=False)
+        leave(status)
+
+    os._exit = leave_saying_so
+
+
 def _die_with_parent() -> None:
     """No orphans, even when the parent was killed with SIGKILL and could tidy nothing up.
 
@@ -97,11 +121,11 @@ def _die_with_parent() -> None:
 
     def wait() -> None:
         parent.join()
-        os._exit(1)
+        _LEAVE(1)
 
     threading.Thread(target=wait, name="ablate-parent-watch", daemon=True).start()
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent.pid:
-            os._exit(1)
+            _LEAVE(1)

@@ -11,18 +11,25 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from ablate.errors import StoreError
 from ablate.record import CostRecord, Environment, PlannedVariant, StudyPlan, TrialRecord
+from ablate.report import looks
 from ablate.report.claims import claim_rows
 from ablate.report.comparisons import Comparisons
 from ablate.report.controls import FAMILY, control_rows, sides
+from ablate.report.costs import CostRows, cost_rows
+from ablate.report.curves import curve_rows
 from ablate.report.effects import design_effects, without_dunnett
+from ablate.report.pace import pace_of
+from ablate.report.post_hoc import post_hoc
 from ablate.report.predictions import Predictions, read_predictions
 from ablate.report.pretraining import pretraining_rows
 from ablate.report.rows import (
     Against,
+    EffectRow,
     Figure,
     Report,
     SweepLevel,
@@ -30,7 +37,7 @@ from ablate.report.rows import (
     TrialRow,
     VariantRow,
 )
-from ablate.stats import Procedure, learning_limit, summarise
+from ablate.stats import Comparison, Estimate, Procedure, learning_limit, summarise
 from ablate.store import Store
 
 
@@ -42,16 +49,33 @@ def build_report(store: Store, study_name: str) -> Report:
         raise StoreError(
             f"{store.study(study_name).plan} does not exist: run the study first (planned here: {known})"
         )
+    return report_of(store, plan)
+
+
+def report_of(store: Store, plan: StudyPlan) -> Report:
+    """The report of a plan, which need not be written yet."""
     procedure, per_seed = read_procedure(plan)
-    trials = _Trials(store, plan)
-    rows = {variant.name: _variant_row(store, variant, trials, procedure) for variant in plan.variants}
+    trials = Trials(store, plan)
+    rows = {variant.name: variant_row(store, variant, trials, procedure) for variant in plan.variants}
+    costs = _costs_of(store, plan)
     predictions = {name: trials.predictions(row) for name, row in rows.items()}
     comparisons = Comparisons(predictions, trials.records, procedure)
     _compare_with_baseline(plan, rows, comparisons)
+    rule = looks.until_decided(plan, rows, comparisons, procedure)
+    if rule is not None:
+        _go_by_rule(rule, rows, comparisons, procedure)
     sweeps = tuple(_sweep(plan, position, rows, comparisons) for position in range(len(plan.sweeps)))
-    effects = tuple(row for design in plan.designs for row in design_effects(design, rows, procedure))
+    effects = tuple(
+        row
+        for design in plan.designs
+        for row in design_effects(design, rows, procedure, comparisons.same, costs)
+    )
     judged = comparisons.pairs(FAMILY, sides(plan.controls, rows), without_dunnett(procedure))
+    if rule is not None:
+        sweeps, effects, judged = _exploratory(sweeps, effects, judged)
     variants = tuple(rows.values())
+    cost = cost_rows(variants, plan.baseline, procedure, costs)
+    have_effects, have_curves = any(not row.missing for row in effects), trials.have_curves()
     return Report(
         study=plan.study,
         title=plan.title or plan.study,
@@ -65,13 +89,61 @@ def build_report(store: Store, study_name: str) -> Report:
         variants=variants,
         effects=effects,
         sweeps=tuple(sweeps),
-        claims=claim_rows(plan, rows, sweeps, procedure, comparisons, _costs_of(store, plan)),
+        claims=claim_rows(plan, rows, sweeps, procedure, comparisons, costs, rule),
         environments=trials.environments(),
-        planned_at=plan.planned,
-        figures=_figures(variants, sweeps, any(not row.missing for row in effects), trials.have_curves()),
+        planned_at=_to_seconds(plan.planned),
+        figures=_figures(variants, sweeps, cost, have_effects, have_curves),
         controls=control_rows(plan.controls, rows, judged),
         twins=comparisons.twins(variants),
         pretraining=pretraining_rows(store, plan, procedure),
+        curves=curve_rows(store, variants, trials.records),
+        costs=cost,
+        looks=looks.Looks(plan.looks, post_hoc(plan), rule),
+        pace=pace_of(plan, rows, trials.records.values()),
+        look_page=store.study(plan.study).look_html.is_file(),
+    )
+
+
+def _go_by_rule(
+    rule: looks.UntilDecided, rows: dict[str, VariantRow], comparisons: Comparisons, procedure: Procedure
+) -> None:
+    """Verdicts against the baseline come from the rule that gave the seeds out."""
+    base = rows[rule.baseline]
+    for found in rule.variants:
+        row = rows[found.variant]
+
+        def at_look(n: int, row: VariantRow = row) -> tuple[Comparison, Estimate | None]:
+            return comparisons.of_seeds(row, base, rule.seeds[:n])
+
+        if row.against is not None:
+            against = looks.judged_by_rule(row.against, found, procedure, at_look)
+            rows[row.name] = replace(row, against=against)
+
+
+def _exploratory(
+    sweeps: Sequence[SweepRows], effects: Sequence[EffectRow], judged: Sequence[Against]
+) -> tuple[tuple[SweepRows, ...], tuple[EffectRow, ...], list[Against]]:
+    """What a rule that gave the seeds out has not decided."""
+    return (
+        tuple(
+            replace(
+                sweep,
+                levels=tuple(
+                    replace(level, against=level.against and looks.unplanned(level.against))
+                    for level in sweep.levels
+                ),
+            )
+            for sweep in sweeps
+        ),
+        tuple(
+            replace(
+                row,
+                judgement=looks.exploratory(row.judgement),
+                reason=row.reason if row.missing else looks.UNPLANNED,
+            )
+            for row in effects
+        ),
+        [looks.unplanned(against) for against in judged],
     )
 
 
@@ -89,7 +161,7 @@ def read_procedure(plan: StudyPlan) -> tuple[Procedure, bool]:
     return procedure, per_seed
 
 
-class _Trials:
+class Trials:
     """Records and predictions of a plan's trials, read once each."""
 
     def __init__(self, store: Store, plan: StudyPlan) -> None:
@@ -102,6 +174,7 @@ class _Trials:
                 if record is not None:
                     self.records[trial_id] = record
         self._predictions: dict[str, Predictions | None] = {}
+        self._places: dict[str, int] = {}
 
     def predictions(self, row: VariantRow) -> dict[int, Predictions]:
         """By seed, of the finished trials that kept them."""
@@ -110,7 +183,7 @@ class _Trials:
 
     def _read(self, trial_id: str) -> Predictions | None:
         if trial_id not in self._predictions:
-            self._predictions[trial_id] = read_predictions(self._store, trial_id)
+            self._predictions[trial_id] = read_predictions(self._store, trial_id, self.records.get(trial_id))
         return self._predictions[trial_id]
 
     def chance(self, record: TrialRecord) -> float | None:
@@ -124,18 +197,23 @@ class _Trials:
     def environments(self) -> tuple[tuple[Environment, int], ...]:
         counts: dict[str, tuple[Environment, int]] = {}
         for record in self.records.values():
-            # Commits and diffs change while one works; they are in the records and no part of the machine.
-            environment = record.environment.model_copy(update={"commit": None, "diff": None})
-            key = environment.model_dump_json()
-            counts[key] = (environment, counts.get(key, (environment, 0))[1] + 1)
+            key = _machine(record).model_dump_json()
+            counts[key] = (_machine(record), counts.get(key, (None, 0))[1] + 1)
         return tuple(counts[key] for key in sorted(counts))
+
+    def environment_of(self, record: TrialRecord) -> int:
+        """Its place among `environments`."""
+        if not self._places:
+            machines = (environment for environment, _ in self.environments())
+            self._places = {machine.model_dump_json(): place for place, machine in enumerate(machines)}
+        return self._places[_machine(record).model_dump_json()]
 
     def have_curves(self) -> bool:
         done = (record for record in self.records.values() if record.status == "done")
         return any(self._store.trial(record.id).epochs.is_file() for record in done)
 
 
-def _trial_row(variant: PlannedVariant, seed: int, trials: _Trials) -> TrialRow:
+def _trial_row(variant: PlannedVariant, seed: int, trials: Trials) -> TrialRow:
     trial_id = variant.trials[seed]
     record = trials.records.get(trial_id)
     if record is None:
@@ -155,10 +233,16 @@ def _trial_row(variant: PlannedVariant, seed: int, trials: _Trials) -> TrialRow:
         started=record.started,
         wall_s=record.wall_s,
         images_per_s=record.images_per_s,
+        environment=trials.environment_of(record),
     )
 
 
-def _variant_row(store: Store, variant: PlannedVariant, trials: _Trials, procedure: Procedure) -> VariantRow:
+def _machine(record: TrialRecord) -> Environment:
+    """Commits and diffs change while one works; they are in the records and no part of the machine."""
+    return record.environment.model_copy(update={"commit": None, "diff": None})
+
+
+def variant_row(store: Store, variant: PlannedVariant, trials: Trials, procedure: Procedure) -> VariantRow:
     rows = tuple(_trial_row(variant, seed, trials) for seed in sorted(variant.trials))
     scores = [trial.metrics.accuracy for trial in rows if trial.metrics is not None]
     costs = store.read_costs(variant.cost_id)
@@ -264,12 +348,17 @@ def _number(label: str) -> float | None:
         return None
 
 
+def _to_seconds(date: str) -> str:
+    """2025-01-01T00:00:00.123+00:00 without its thousandths."""
+    return re.sub(r"(?<=:\d\d)\.\d+", "", date)
+
+
 def _costs_of(store: Store, plan: StudyPlan) -> Callable[[str], Sequence[CostRecord]]:
     ids = {variant.name: variant.cost_id for variant in plan.variants}
-    return lambda name: store.read_costs(ids[name])
+    return cache(lambda name: store.read_costs(ids[name]))
 
 
-def _data(plan: StudyPlan, trials: _Trials) -> dict[str, Any]:
+def _data(plan: StudyPlan, trials: Trials) -> dict[str, Any]:
     """The plan's account of the data, with the counts of a finished trial where the plan leaves them out."""
     ids = next(variant.trials for variant in plan.variants if variant.name == plan.baseline)
     record = next((trials.records[i] for i in ids.values() if i in trials.records), None)
@@ -279,7 +368,11 @@ def _data(plan: StudyPlan, trials: _Trials) -> dict[str, Any]:
 
 
 def _figures(
-    variants: Sequence[VariantRow], sweeps: Sequence[SweepRows], effects: bool, curves: bool
+    variants: Sequence[VariantRow],
+    sweeps: Sequence[SweepRows],
+    costs: CostRows,
+    effects: bool,
+    curves: bool,
 ) -> tuple[Figure, ...]:
     """Which figures the finished trials can fill; the renderings and the drawing both go by this."""
     if not any(row.n for row in variants):
@@ -290,9 +383,10 @@ def _figures(
     for sweep in sweeps:
         if any(level.variant.n for level in sweep.levels):
             found.append(Figure(sweep.file_name, f"Test accuracy by {sweep.name}"))
-    for cost, name in (("param_count", "parameters"), ("macs", "MACs")):
-        if any(getattr(row, cost) is not None and row.n for row in variants):
-            found.append(Figure(f"accuracy-{_slug(name)}", f"Test accuracy against {name}"))
+    for front in costs.fronts:
+        where = f" on {front.machine}" if front.machine else ""
+        caption = f"Test accuracy against {front.noun}{where}; the line: the Pareto front by the means"
+        found.append(Figure(front.file_name, caption))
     if curves:
         found.append(Figure("curves", "Validation accuracy by epoch: mean and range over the seeds"))
     return tuple(found)

@@ -69,8 +69,8 @@ class World:
     def _interaction(self, claim: Interaction) -> Spoken:
         """The difference of differences, averaged over the factors that are neither varied nor held."""
         wanted = {*claim.of, *claim.within}
-        designs = (d for d in self.plan.designs if d.kind == "factorial" and wanted <= set(d.factors))
-        design = next(designs, None)
+        whole = (d for d in self.plan.designs if d.kind in ("factorial", "chain"))
+        design = next((d for d in whole if wanted <= set(d.factors)), None)
         if design is None:
             raise StoreError(
                 f"plan.json of {self.plan.study}: no factorial design has {', '.join(sorted(wanted))}, which "

@@ -8,7 +8,7 @@ from typing import Any
 
 from scipy import special
 
-from ablate.report import numbers
+from ablate.report import numbers, pace
 from ablate.report.rows import ClaimFigure, ClaimRow, Report
 from ablate.spec.claims import Claim, Difference, Ratio, Trend
 from ablate.stats import ClaimJudgement
@@ -125,7 +125,7 @@ def explain_cost(claim: Claim, figures: Sequence[ClaimFigure], verdict: str, mis
         return f"no machine has measured {claim.metric} of every one of {', '.join(missing)}"
     told = "; ".join(_cost(claim, figure, noun) for figure in figures)
     if verdict == "undecidable":
-        return f"{told}; recorded without its spread, so nothing says how far it is from the truth"
+        return f"{told}; not timed in turns in one session, so nothing says how far it is from the truth"
     return told
 
 
@@ -153,17 +153,36 @@ def table(report: Report) -> tuple[list[str], list[list[str]]]:
                 [
                     row.id if first else "",
                     row.say if first else "",
-                    verdict_in_words(row) if first else "",
+                    _verdict(row) if first else "",
                     row.claimed if first else "",
                     figure.name,
                     _estimate(row, figure),
-                    numbers.NONE if figure.level is None else f"{100 * (1 - figure.level):.2f} %",
+                    _confidence(row, figure),
                     _counts(row, figure),
-                    numbers.p_value(math.nan if row.p_value is None else row.p_value) if first else "",
-                    numbers.p_value(math.nan if row.p_adjusted is None else row.p_adjusted) if first else "",
+                    _p(row, row.p_value) if first else "",
+                    _p(row, row.p_adjusted) if first else "",
                 ]
             )
     return header, lines
+
+
+def _verdict(row: ClaimRow) -> str:
+    """No two runs agree on what was judged by a latency, so that it does not stand in the table."""
+    return "as measured, below" if _by_latency(row) else verdict_in_words(row)
+
+
+def _confidence(row: ClaimRow, figure: ClaimFigure) -> str:
+    if figure.level is None or _by_latency(row):
+        return numbers.NONE
+    return f"{100 * (1 - figure.level):.2f} %"
+
+
+def _p(row: ClaimRow, value: float | None) -> str:
+    return numbers.p_value(math.nan if value is None or _by_latency(row) else value)
+
+
+def _by_latency(row: ClaimRow) -> bool:
+    return row.metric == "latency_ms" and any(figure.level is not None for figure in row.figures)
 
 
 def verdict_in_words(row: ClaimRow) -> str:
@@ -171,12 +190,25 @@ def verdict_in_words(row: ClaimRow) -> str:
 
 
 def reasons(report: Report, *, measured: bool) -> list[str]:
-    """A sentence for each claim, plain text; those on measured costs apart: no two runs agree on them."""
-    return [
-        f"{'; '.join([f'{row.id}: {row.reason}', *row.remarks])}."
+    """A sentence for each claim, plain text; apart, what no two runs agree on: measured costs, and the time
+    that it would take to decide."""
+    found = [
+        f"{'; '.join([_opened(row), *row.remarks])}."
         for row in report.claims
         if (row.metric in _MEASURED) == measured
     ]
+    if not measured:
+        return found
+    timed = (
+        (row.id, pace.time_to_decide(report, pace.seeds_for_claim(report, row))) for row in report.claims
+    )
+    return [*found, *(f"{name}: as many seeds would take {time}." for name, time in timed if time)]
+
+
+def _opened(row: ClaimRow) -> str:
+    """Of a latency with its verdict, which the table leaves to this line."""
+    told = f"{verdict_in_words(row)}: {row.reason}" if row.metric == "latency_ms" else row.reason
+    return f"{row.id}: {told}"
 
 
 def notes(report: Report) -> list[str]:
@@ -184,12 +216,21 @@ def notes(report: Report) -> list[str]:
     found = [
         "Supported: the interval lies wholly inside what is claimed; refuted: wholly outside; undecided: "
         "neither. Several figures must all lie inside, and one outside refutes. p is two-sided, for the "
-        "bound that decides; claims on accuracy are one family. Costs are counted, so they have neither "
-        "interval nor p. The trials behind each claim stand in tables/claims.csv."
+        "bound that decides; claims on accuracy are one family. Counts and memory have neither interval nor "
+        "p. The trials behind each claim stand in tables/claims.csv."
     ]
-    why = next((row.post_hoc for row in report.claims if row.post_hoc), None)
-    if why:
-        found.append(f"Post hoc: {why}. What was chosen after seeing the results needs new runs to hold.")
+    if any(_by_latency(row) for row in report.claims):
+        found.append(
+            "Claims on latency are judged by the rounds of one session that timed all sides in turns, round "
+            "by round (a ratio on logarithms), as a family of their own."
+        )
+    by_reason: dict[str, list[str]] = {}
+    for row in report.claims:
+        if row.post_hoc:
+            by_reason.setdefault(row.post_hoc, []).append(row.id)
+    found += [f"Post hoc, {', '.join(ids)}: {why}." for why, ids in by_reason.items()]
+    if by_reason:
+        found.append("What was chosen after seeing the results needs new runs to hold.")
     return found
 
 
@@ -266,7 +307,7 @@ def _estimate(row: ClaimRow, figure: ClaimFigure) -> str:
 
 def _between(figure: ClaimFigure) -> str:
     if figure.low is None or figure.high is None or math.isinf(figure.high):
-        return "[0, ∞]"
+        return "[not bounded]"  # a side may be zero: no ratio is ruled out
     return f"[{figure.low:.4f}, {figure.high:.4f}]"
 
 

@@ -1,7 +1,7 @@
 """The claims of a study become rows: each resolved into figures, and judged.
 
-Claims on accuracy are one family. Costs are counted, not sampled: parameters, MACs and memory are compared
-with the claimed range as they are, and take no place in it.
+Claims on accuracy are one family, claims on latency another. Parameters, MACs and memory are counted, not
+sampled: they are compared with the claimed range as they are, and take no place in either.
 """
 
 from __future__ import annotations
@@ -15,9 +15,13 @@ from pydantic import ValidationError
 from ablate.errors import StoreError
 from ablate.record import CostRecord, StudyPlan
 from ablate.report.claim_figures import Spoken, World
+from ablate.report.claim_latency import judge_latency_claims, timed_together
 from ablate.report.claim_text import bounds_in_words, explain_claim, explain_cost
 from ablate.report.comparisons import Comparisons
 from ablate.report.effects import without_dunnett
+from ablate.report.looks import UNPLANNED, UntilDecided
+from ablate.report.looks import reason as explain_look
+from ablate.report.post_hoc import post_hoc
 from ablate.report.rows import ClaimFigure, ClaimRow, SweepRows, VariantRow
 from ablate.spec.claims import CLAIMS, Claim, Difference, Ratio
 from ablate.stats import (
@@ -43,13 +47,21 @@ def claim_rows(
     procedure: Procedure,
     comparisons: Comparisons,
     costs: Costs,
+    rule: UntilDecided | None = None,
 ) -> tuple[ClaimRow, ...]:
-    """Every claim of the plan, judged, in the order of the file. StoreError: the plan cannot be read."""
-    judge = _Judge(World(plan, rows, sweeps), without_dunnett(procedure), comparisons, costs)
+    """Every claim of the plan, judged, in the order of the file. StoreError: the plan cannot be read.
+
+    rule: that gave the seeds out; then it decides claims on accuracy, or nothing does.
+    """
+    judge = _Judge(World(plan, rows, sweeps), without_dunnett(procedure), comparisons, costs, rule)
     claims = read_claims(plan)
     of_accuracy = [claim for claim in claims if claim.metric == "accuracy"]
     judged = dict(zip((claim.id for claim in of_accuracy), judge.accuracy(of_accuracy), strict=True))
-    return tuple(judged[claim.id] if claim.id in judged else judge.cost(claim) for claim in claims)
+    judged |= judge.latency([claim for claim in claims if claim.metric == "latency_ms"])
+    found = [judged[claim.id] if claim.id in judged else judge.cost(claim) for claim in claims]
+    return tuple(
+        replace(row, post_hoc=post_hoc(plan, raw)) for row, raw in zip(found, plan.claims, strict=True)
+    )
 
 
 def read_claims(plan: StudyPlan) -> list[Claim]:
@@ -65,24 +77,26 @@ def read_claims(plan: StudyPlan) -> list[Claim]:
     return claims
 
 
-def post_hoc(plan: StudyPlan) -> str | None:
-    """Why what the plan says cannot have been decided before the results were seen; None if it was."""
-    reasons = []
-    if plan.looks and plan.planned > min(look.date for look in plan.looks):
-        reasons.append("the claims or the analysis were changed after the results had been read")
-    before = sorted({look.seeds for look in plan.looks} - {len(plan.seeds)})
-    if before:
-        counts = " and ".join(map(str, before))
-        reasons.append(
-            f"the number of seeds was changed, to {len(plan.seeds)}, after a look at results of {counts}"
-        )
-    return "; ".join(reasons) or None
+def asks_the_rule(claim: Claim, baseline: str) -> bool:
+    """Whether it says that a variant is better than the baseline, or worse, and no more."""
+    return (
+        isinstance(claim, Difference)
+        and tuple(claim.against) == (baseline,)
+        and claim.bounds in ((0, None), (None, 0))
+    )
 
 
 class _Judge:
-    def __init__(self, world: World, procedure: Procedure, comparisons: Comparisons, costs: Costs) -> None:
+    def __init__(
+        self,
+        world: World,
+        procedure: Procedure,
+        comparisons: Comparisons,
+        costs: Costs,
+        rule: UntilDecided | None,
+    ) -> None:
         self._world, self._procedure, self._comparisons, self._costs = world, procedure, comparisons, costs
-        self._post_hoc = post_hoc(world.plan)
+        self._rule = rule
 
     def accuracy(self, claims: Sequence[Claim]) -> list[ClaimRow]:
         paired = self._procedure.test == "paired"  # over shared seeds, so that all levels have as many
@@ -94,7 +108,39 @@ class _Judge:
             for claim, figures in zip(claims, spoken, strict=True)
         ]
         judged = judge_claims(family, self._procedure)
-        return [self._accuracy(*parts) for parts in zip(claims, spoken, judged, strict=True)]
+        found = [self._accuracy(*parts) for parts in zip(claims, spoken, judged, strict=True)]
+        if self._rule is None:
+            return found
+        return [self._by_rule(self._rule, *parts) for parts in zip(claims, found, strict=True)]
+
+    def _by_rule(self, rule: UntilDecided, claim: Claim, row: ClaimRow) -> ClaimRow:
+        """Whether a variant is better than the baseline, or worse, the rule decides; no other claim."""
+        decided = {one.variant: one.looks[-1] for one in rule.variants if one.looks}
+        sides = list(row.trials)
+        decision = decided.get(sides[0]) if asks_the_rule(claim, rule.baseline) else None
+        if decision is None:
+            settled = row.verdict == "undecidable"
+            return row if settled else replace(row, verdict="exploratory", reason=UNPLANNED, seeds=None)
+        helps = claim.bounds == (0, None)
+        verdict = "undecided"
+        if decision.significant:
+            verdict = "supported" if helps == (decision.verdict == "better") else "refuted"
+        figure = replace(
+            row.figures[0],
+            value=decision.estimate.value,
+            low=decision.low,
+            high=decision.high,
+            level=decision.level,
+        )
+        return replace(
+            row,
+            verdict=verdict,
+            reason=explain_look(decision, self._procedure),
+            figures=(figure,),
+            p_value=None if math.isnan(decision.p_value) else decision.p_value,
+            p_adjusted=None if math.isnan(decision.p_adjusted) else decision.p_adjusted,
+            seeds=None,
+        )
 
     def _asserted(self, claim: Claim, figure: Spoken) -> Asserted:
         low, high = _ends(claim)
@@ -151,20 +197,50 @@ class _Judge:
         found += [f"mixed environments: {', '.join(mixed)} differ"] if mixed else []
         return tuple(found)
 
+    def latency(self, claims: Sequence[Claim]) -> dict[str, ClaimRow]:
+        """By the claim's id; those whose sides no session timed together are left out."""
+        spoken = [self._world.figures(claim, lambda _: 1) for claim in claims]
+        timed = [timed_together(_names(figures), self._costs) for figures in spoken]
+        judged = judge_latency_claims(list(zip(claims, spoken, timed, strict=True)), self._procedure)
+        return {
+            claim.id: replace(
+                self._row(claim, one.figures, one.judgement.verdict, one.reason),
+                p_value=None if math.isnan(one.judgement.p_value) else one.judgement.p_value,
+                p_adjusted=None if math.isnan(one.judgement.p_adjusted) else one.judgement.p_adjusted,
+                machine=one.machine,
+                remarks=one.remarks,
+            )
+            for claim, one in zip(claims, judged, strict=True)
+            if one is not None
+        }
+
     def cost(self, claim: Claim) -> ClaimRow:
         spoken = self._world.figures(claim, lambda _: 1)
-        names = tuple(dict.fromkeys(name for figure in spoken for name in figure.sides))
+        names = _names(spoken)
         values, machine = self._values(claim.metric, names)
         figures = [_cost_figure(claim, figure, values) for figure in spoken]
         known = [figure.value for figure in figures if figure.value is not None]
         verdict = "not measured"
         if len(known) == len(figures):
-            # A latency without its spread is one draw; parameters, MACs and memory repeat themselves.
+            # A latency not timed in turns is one draw; parameters, MACs and memory repeat themselves.
             exact = claim.metric != "latency_ms"
             verdict = judge_exactly(known, *_ends(claim)) if exact else "undecidable"
         missing = [name for name in names if values[name] is None]
         reason = explain_cost(claim, figures, verdict, missing)
-        return replace(self._row(claim, figures, verdict, reason), machine=machine)
+        remarks = self._other_batches(names, machine) if claim.metric == "peak_memory_bytes" else ()
+        return replace(self._row(claim, figures, verdict, reason), machine=machine, remarks=remarks)
+
+    def _other_batches(self, names: Sequence[str], machine: str | None) -> tuple[str, ...]:
+        found = {
+            name: record.train_batch
+            for name in names
+            for record in self._costs(name)
+            if record.machine == machine
+        }
+        if len(set(found.values())) < 2:
+            return ()
+        told = ", ".join(f"{name} {batch}" for name, batch in found.items())
+        return (f"their training steps have different numbers of images: {told}",)
 
     def _values(self, metric: str, names: Sequence[str]) -> tuple[dict[str, float | None], str | None]:
         """Counts as they are; what is measured from one machine, the first that measured all."""
@@ -193,8 +269,11 @@ class _Judge:
             reason=reason,
             figures=tuple(figures),
             trials={},
-            post_hoc=self._post_hoc,
         )
+
+
+def _names(spoken: Sequence[Spoken]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for figure in spoken for name in figure.sides))
 
 
 def _cost_figure(claim: Claim, figure: Spoken, values: Mapping[str, float | None]) -> ClaimFigure:

@@ -56,9 +56,7 @@ def answer(report: Report, row: ControlRow) -> str:
     """One sentence: which of the two ways to spend the budget bought more."""
     judgement, margin = row.against.judgement, report.procedure.margin
     of, spent = row.of.name, _spent(report, row)
-    value = numbers.signed(judgement.evidence.estimate.value)
-    figure = f"{value} {numbers.interval(judgement.low, judgement.high)} points"
-    inside = f"{value} {numbers.interval(*judgement.inner)} points"
+    figure = f"{numbers.estimate(judgement)} points"
     only = f"only more {_NOUN[row.match]}"
     match judgement.verdict:
         case "better":
@@ -72,7 +70,7 @@ def answer(report: Report, row: ControlRow) -> str:
             return f"Better spent otherwise: {of} does worse than {spent}: {figure}."
         case "equivalent":
             return (
-                f"No more than its {_NOUN[row.match]}: {of} and {spent} are equivalent, {inside}, inside "
+                f"No more than its {_NOUN[row.match]}: {of} and {spent} are equivalent, {figure}, inside "
                 f"±{margin:g}."
             )
         case "no-op":
@@ -100,12 +98,11 @@ def table(report: Report) -> tuple[list[str], list[list[str]]]:
                 [f"{variant.name}{more}", *_figures(variant), numbers.NONE, numbers.NONE, numbers.NONE]
             )
         judgement = row.against.judgement
-        delta = numbers.signed(judgement.evidence.estimate.value)
         lines.append(
             [
                 f"{row.of.name} − {row.control.name}",
                 *_figures(row.of),
-                f"{delta} {numbers.interval(judgement.low, judgement.high)}",
+                numbers.estimate(judgement),
                 numbers.p_value(judgement.p_adjusted),
                 judgement.verdict,
             ]

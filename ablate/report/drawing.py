@@ -163,18 +163,47 @@ def _is_geometric(values: list[float]) -> bool:
 
 
 def draw_cost(table: pd.DataFrame, cost: str, baseline: str) -> Canvas:
+    """Intervals in both directions; a step line through the front by the means, hollow marks off it."""
     canvas, axes = _canvas(6.4, 4.2)
-    scale, unit = (1e6, "millions") if table[cost].max() >= 1e6 else (1e3, "thousands")
+    name, scale = _cost_axis(cost, float(table[cost].max()))
     places = table[cost] / scale
-    _error_bars(axes, places, table["mean"], table, horizontal=False, linewidth=1, alpha=0.6)
+    looks = {"fmt": "none", "color": BLUE, "linewidth": 1, "alpha": 0.5, "zorder": 2}
+    upright = [table["mean"] - table["low"], table["high"] - table["mean"]]
+    across = [(table[cost] - table["cost_low"]) / scale, (table["cost_high"] - table[cost]) / scale]
+    axes.errorbar(places, table["mean"], yerr=upright, xerr=across, **looks)
+    front = table[table["on_front"]]
+    axes.step(
+        front[cost] / scale, front["mean"], where="post", color=GREEN, linewidth=1.2, alpha=0.8, zorder=1
+    )
+    for on_front, fill in ((True, BLUE), (False, "white")):
+        at = table["on_front"] == on_front
+        axes.plot(
+            places[at],
+            table.loc[at, "mean"],
+            "o",
+            color=BLUE,
+            markerfacecolor=fill,
+            markersize=4.5,
+            zorder=3,
+        )
     at = table["variant"] == baseline
     axes.plot(places[at], table.loc[at, "mean"], "o", color=GREY, markersize=7, zorder=4)
-    name = {"param_count": "Parameters", "macs": "MACs of one image"}[cost]
-    axes.set(xlabel=f"{name}, {unit}", ylabel="Test accuracy, %")
+    axes.set(xlabel=name, ylabel="Test accuracy, %")
     axes.margins(x=0.18, y=0.1)
     axes.grid()
     label_points(axes, list(zip(places, table["mean"], table["variant"], strict=True)))
     return canvas
+
+
+def _cost_axis(cost: str, largest: float) -> tuple[str, float]:
+    """What the axis is called, and what its figures are divided by."""
+    if cost == "latency_ms":
+        return "Latency of one image, ms", 1.0
+    if cost == "peak_memory_bytes":
+        return "Peak memory of a training step, MiB", 2.0**20
+    name = {"param_count": "Parameters", "macs": "MACs of one image"}[cost]
+    scale, unit = (1e6, "millions") if largest >= 1e6 else (1e3, "thousands")
+    return f"{name}, {unit}", scale
 
 
 def draw_curves(table: pd.DataFrame, baseline: str) -> Canvas:
@@ -196,9 +225,12 @@ def draw_curves(table: pd.DataFrame, baseline: str) -> Canvas:
                 rows = by_epoch.loc[name]
                 panel.fill_between(rows.index, rows["min"], rows["max"], color=colour, alpha=0.2, linewidth=0)
                 panel.plot(rows.index, rows["mean"], color=colour, linewidth=1.3)
-        panel.set_title(variant, fontsize=8)
+        panel.set_title(variant, fontsize=8, y=1.0)
         panel.grid(axis="y")
+        panel.xaxis.set_label_coords(0.5, 0)
+        panel.yaxis.set_label_coords(0, 0.5)
         panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    _share_limits(grid[: len(variants)])
     canvas.supxlabel("Epoch", fontsize=9)
     canvas.supylabel("Validation accuracy, %", fontsize=9)
     return canvas
@@ -216,8 +248,21 @@ def _grid(lines: int, columns: int, width: float, height: float) -> tuple[Canvas
 
     canvas = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(canvas)
-    axes = canvas.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
-    return canvas, list(axes.flat)
+    axes = list(canvas.subplots(lines, columns, squeeze=False).flat)
+    for panel in axes:
+        panel.label_outer()
+    return canvas, axes
+
+
+def _share_limits(panels: list[Axes]) -> None:
+    """Those of all data, everywhere. Panels that matplotlib ties together ask one another at every step, so
+    that two hundred of them take minutes."""
+    first, *others = panels
+    for panel in others:
+        first.update_datalim(panel.dataLim.get_points())
+    limits = {"xlim": first.get_xlim(), "ylim": first.get_ylim()}
+    for panel in panels:
+        panel.set(**limits)
 
 
 def _error_bars(axes: Axes, xs: Any, ys: Any, table: pd.DataFrame, *, horizontal: bool, **style: Any) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ablate.report import drawing
-from ablate.report.rows import Report, SweepRows
+from ablate.report.curves import POINTS
+from ablate.report.pareto import Front
+from ablate.report.rows import CurveRow, Report, SweepRows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +34,7 @@ def accuracy_rows(report: Report) -> pd.DataFrame:
 
 
 def effect_rows(report: Report) -> pd.DataFrame:
-    """One row an effect that can be estimated, in points."""
+    """One row an effect that can be estimated, in points, with the interval that decided; no views."""
     columns = ("family", "effect", "estimate", "low", "high", "verdict")
     return _frame(
         columns,
@@ -40,11 +43,11 @@ def effect_rows(report: Report) -> pd.DataFrame:
                 row.family,
                 row.name,
                 row.judgement.evidence.estimate.value,
-                *_bounds(row.judgement.low, row.judgement.high),
+                *_bounds(*row.judgement.deciding),
                 row.judgement.verdict,
             )
             for row in report.effects
-            if not row.missing
+            if not row.missing and not row.view
         ),
     )
 
@@ -71,15 +74,26 @@ def sweep_rows(sweep: SweepRows) -> pd.DataFrame:
     )
 
 
-def cost_rows(report: Report, cost: str) -> pd.DataFrame:
-    """One row a variant. cost: param_count | macs."""
-    columns = ("variant", cost, "mean", "low", "high")
+def cost_rows(report: Report, cost: str, machine: str | None = None) -> pd.DataFrame:
+    """One row a variant, the cheapest first; intervals of both (absent: unbounded), and whether it is on the
+    front by the means. cost, machine: of one of the report's fronts.
+    """
+    columns = ("variant", cost, "cost_low", "cost_high", "mean", "low", "high", "on_front", "place")
     return _frame(
         columns,
         (
-            (row.name, getattr(row, cost), row.accuracy.mean, *_bounds(row.accuracy.low, row.accuracy.high))
-            for row in report.variants
-            if row.accuracy is not None and getattr(row, cost) is not None
+            (
+                row.variant,
+                row.cost,
+                *_bounds(row.cost_low, row.cost_high),
+                row.accuracy,
+                *_bounds(row.accuracy_low, row.accuracy_high),
+                row.on_front,
+                row.place,
+            )
+            for front in report.costs.fronts
+            if (front.cost, front.machine) == (cost, machine)
+            for row in front.rows
         ),
     )
 
@@ -87,15 +101,24 @@ def cost_rows(report: Report, cost: str) -> pd.DataFrame:
 def curve_rows(report: Report, store: Store) -> pd.DataFrame:
     """One row an epoch of a finished trial: validation accuracy in percent."""
     columns = ("variant", "seed", "epoch", "validation_accuracy")
+    at_hand = {curve.id: curve for curve in report.curves if len(curve.epochs) < POINTS}  # not thinned out
     return _frame(
         columns,
         (
-            (row.name, trial.seed, epoch["epoch"], epoch["validation_accuracy"])
+            (row.name, trial.seed, epoch, accuracy)
             for row in report.variants
             for trial in row.done
-            for epoch in store.read_epochs(trial.id)
+            for epoch, accuracy in _curve(trial.id, at_hand.get(trial.id), store)
         ),
     )
+
+
+def _curve(
+    trial_id: str, at_hand: CurveRow | None, store: Store
+) -> Iterable[tuple[float | None, float | None]]:
+    if at_hand is not None:
+        return zip(map(float, at_hand.epochs), at_hand.validation_accuracy, strict=True)
+    return ((epoch["epoch"], epoch["validation_accuracy"]) for epoch in store.read_epochs(trial_id))
 
 
 def _frame(columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> pd.DataFrame:
@@ -131,12 +154,14 @@ def _drawings(report: Report, store: Store) -> dict[str, Callable[[], Any]]:
     possible: dict[str, Callable[[], Any]] = {
         "accuracy": lambda: drawing.draw_accuracy(accuracy_rows(report), baseline.name),
         "effects": lambda: drawing.draw_effects(effect_rows(report), margin),
-        "accuracy-parameters": lambda: drawing.draw_cost(
-            cost_rows(report, "param_count"), "param_count", baseline.name
-        ),
-        "accuracy-macs": lambda: drawing.draw_cost(cost_rows(report, "macs"), "macs", baseline.name),
         "curves": lambda: drawing.draw_curves(curve_rows(report, store), baseline.name),
     }
+    for front in report.costs.fronts:
+        possible[front.file_name] = partial(_draw_front, report, front)
     for sweep in report.sweeps:
         possible[sweep.file_name] = lambda sweep=sweep: drawing.draw_sweep(sweep_rows(sweep), sweep, baseline)  # type: ignore[misc]
     return {figure.name: possible[figure.name] for figure in report.figures}
+
+
+def _draw_front(report: Report, front: Front) -> Any:
+    return drawing.draw_cost(cost_rows(report, front.cost, front.machine), front.cost, report.baseline)

@@ -2,114 +2,331 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from ablate.report import numbers
-from ablate.report.controls import answer
-from ablate.report.rows import EffectRow, Report, TwinRow, VariantRow
-from ablate.stats import Judgement
-
-# The order in which verdicts are told.
-_ORDER = (
-    "better",
-    "better but within the margin",
-    "worse",
-    "worse but within the margin",
-    "equivalent",
-    "no-op",
-    "undecided",
-    "exploratory",
-    "undecidable",
+from ablate.report.comparisons import unequal_spread
+from ablate.report.controls import answer as control_answer
+from ablate.report.effects import without_dunnett
+from ablate.report.findings import (
+    OPEN,
+    Finding,
+    cost,
+    needed,
+    of_parts,
+    of_planned,
+    of_variants,
+    parts,
 )
+from ablate.report.numbers import estimate as estimate
+from ablate.report.rows import EffectRow, Report, TwinRow, VariantRow
+from ablate.stats import Judgement, Procedure
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """The answer; what it rests on, with a line that says what that is; and what else was found."""
+
+    answer: str
+    findings: tuple[Finding, ...] = ()
+    are_parts: bool = False
+    basis: str = ""
+    others: tuple[str, ...] = ()
 
 
 def headline(report: Report) -> tuple[str, ...]:
-    """An opening sentence and one for each finding; plain text, names and all.
+    """The opening as sentences: the answer, one for each finding, and one for whatever else was found."""
+    opening = open_report(report)
+    about = _of_part if opening.are_parts else _of_variant
+    return (opening.answer, *(about(report, finding) for finding in opening.findings), *opening.others)
 
-    It rests on the main effects of the first factorial; without one, on the comparisons with the baseline.
-    """
+
+def open_report(report: Report) -> Opening:
+    """It rests on the effects of the first design's parts; without a design, on the variants."""
     done = sum(row.n for row in report.variants)
     planned = sum(row.planned for row in report.variants)
     if not done:
-        return (f"None of the {planned} trials has finished, so there is nothing to report yet.",)
-    main = [row for row in report.effects if row.kind == "main" and not row.within]
-    main = [row for row in main if row.design == main[0].design]
-    sentences = _of_effects(report, main) if main else _of_variants(report)
-    sentences += [answer(report, row) for row in report.controls]
-    sentences += [twin_sentence(row) for row in report.twins]
+        return Opening(f"None of the {planned} trials has finished, so there is nothing to report yet.")
+    # Where a rule gave the seeds out, it decided on the variants; effects are exploratory then.
+    effects = parts(report) if report.looks.until_decided is None else ()
+    if effects:
+        findings = of_parts(effects)
+        answer = f"Which parts earned their cost? {_answer_of_parts(report, findings)}"
+        basis = _basis(report, effects)
+        found = [*_shares(effects), *_levels(report), *_interplay(report, effects), *_whole(report, effects)]
+    else:
+        ready = [row for row in _main_variants(report) if row.n]
+        findings = of_variants(ready, report.baseline_row)
+        if not findings:
+            alone = f"{report.baseline} stands alone: there is nothing to compare it with."
+            return Opening(alone, others=tuple(_remarks(report)))
+        answer = f"Which variants beat {report.baseline}? {_answer_of_variants(report, findings)}"
+        basis = _basis_of_variants(report, findings)
+        found = _levels(report) if any(row.origin != "sweep" for row in _main_variants(report)) else []
+    beating = [row.name for row in _level_rows(report) if _is(row, "better")]
+    if beating and found:
+        beat = "beats" if len(beating) == 1 else "beat"
+        answer += f" Of the sweeps' levels, {_names(beating)} {beat} {report.baseline}."
+    others = (*found, *_remarks(report))
+    return Opening(answer, tuple(findings), bool(effects), basis, others)
+
+
+def _remarks(report: Report) -> list[str]:
+    """What is true of any study: controls, twins, what is missing, what did not learn."""
+    found = [f"Post hoc, all of it: {report.looks.post_hoc}."] if report.looks.post_hoc else []
+    found += [control_answer(report, row) for row in report.controls]
+    found += [twin_sentence(row) for row in report.twins]
+    if warning := unequal_spread(report.variants):
+        found.append(warning)
+    done = sum(row.n for row in report.variants)
+    planned = sum(row.planned for row in report.variants)
+    waiting = [row.name for row in _main_variants(report) if not row.n]
+    if waiting:
+        found.append(f"Not run yet, or failed: {_names(waiting, most=12)}.")
     if done < planned:
         failed = sum(row.failed for row in report.variants)
-        sentences.append(
+        found.append(
             f"Incomplete: {done} of {planned} trials are finished ({failed} failed); every row says its n."
         )
     lost = [
         f"{row.name} ({len(row.did_not_learn)} of {row.n})" for row in report.variants if row.did_not_learn
     ]
     if lost:
-        sentences.append(f"Did not learn, yet counted in the means: {', '.join(lost)}.")
-    return tuple(sentences)
+        found.append(f"Did not learn, yet counted in the means: {', '.join(lost)}.")
+    return found
 
 
-def _of_effects(report: Report, main: Sequence[EffectRow]) -> list[str]:
-    first = main[0].judgement.evidence
-    seeds = f"{first.n}" if first.n == first.n_against else f"{first.n} to {first.n_against}"
-    opening = (
-        f"Which parts earned their cost? Main effects of the 2{_exponent(len(main))} design on test "
-        f"accuracy, in points, with {seeds} {'seed' if seeds == '1' else 'seeds'} a "
-        f"cell{_corrected(report)}:"
+def _answer_of_parts(report: Report, findings: Sequence[Finding]) -> str:
+    margin, groups = report.procedure.margin, _by_verdict(findings)
+    said = []
+    for verdict, names in groups.items():
+        one, they = len(names) == 1, _names(names)
+        match verdict:
+            case "better":
+                said.append(f"{they} earned {'its' if one else 'their'} cost")
+            case "better but within the margin":
+                said.append(
+                    f"{they} help{'s' if one else ''}, but by less than the {margin:g} points that count"
+                )
+            case "worse" | "worse but within the margin":
+                said.append(f"{they} cost accuracy")
+            case "equivalent":
+                said.append(f"{they} bought nothing that counts (less than {margin:g} points)")
+            case "no-op":
+                said.append(f"{they} changed no prediction")
+            case _:
+                said.append(_open(names, verdict, findings))
+    return f"{'' if 'better' in groups else 'None is shown to have: '}{'; '.join(said)}."
+
+
+def _answer_of_variants(report: Report, findings: Sequence[Finding]) -> str:
+    margin, groups = report.procedure.margin, _by_verdict(findings)
+    said = []
+    for verdict, names in groups.items():
+        s, they = "s" if len(names) == 1 else "", _names(names)
+        match verdict:
+            case "better":
+                said.append(f"{they} do{'es' if s else ''}")
+            case "better but within the margin":
+                said.append(
+                    f"{they} do{'es' if s else ''}, but by less than the {margin:g} points that count"
+                )
+            case "worse" | "worse but within the margin":
+                said.append(f"{they} do{'es' if s else ''} worse")
+            case "equivalent":
+                said.append(f"{they} {'is' if s else 'are'} equivalent to it, within ±{margin:g} points")
+            case "no-op":
+                said.append(f"{they} changed no prediction")
+            case _:
+                said.append(_open(names, verdict, findings))
+    return f"{'' if groups.keys() & {'better'} else 'None is shown to: '}{'; '.join(said)}."
+
+
+def _by_verdict(findings: Sequence[Finding]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for finding in findings:
+        groups.setdefault(finding.verdict, []).append(finding.name)
+    return groups
+
+
+def _open(names: Sequence[str], verdict: str, findings: Sequence[Finding]) -> str:
+    """What is not decided, and after how many seeds."""
+    evidences = [finding.judgement.evidence for finding in findings if finding.name in names]
+    fewest = min(min(evidence.n, evidence.n_against) for evidence in evidences)
+    be = "is" if len(names) == 1 else "are"
+    if fewest == 0:
+        return f"{_names(names)} {be} {verdict}, for want of finished trials"
+    after = f"after {fewest} seed{'' if fewest == 1 else 's'}"
+    return f"{_names(names)} {be} {verdict} {after}"
+
+
+def _names(names: Sequence[str], most: int = 6) -> str:
+    """a, b and c; of very many, the first and a number."""
+    if len(names) > most:
+        return f"{', '.join(names[: most - 1])} and {len(names) - most + 1} more"
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+_BOUGHT = {
+    "main": "the main effect in the 2{k} design, on minus off, averaged over the other parts",
+    "share": "the Shapley share, what the part adds to others, averaged over all orders of adding them",
+    "leave-one-out": "what the full module loses without the part",
+    "add-one": "what the part alone adds",
+}
+
+
+def _basis(report: Report, effects: Sequence[EffectRow]) -> str:
+    """What the figures of the parts mean; for below their table."""
+    evidences = [row.judgement.evidence for row in effects if not row.missing]
+    counts = {n for evidence in evidences for n in (evidence.n, evidence.n_against)} or {0}
+    n = of_planned(min(counts), max(counts), max(row.planned for row in effects))
+    bought = _BOUGHT[effects[0].kind].format(k=_exponent(len(effects)))
+    cells = "cell" if effects[0].kind in ("main", "share") else "variant"
+    return (
+        f"Bought: {bought}, in points of test accuracy; {n} seed{'' if n == '1' else 's'} a {cells}"
+        f"{_corrected(without_dunnett(report.procedure))}. Parameters and MACs: what it adds of them, in "
+        f"percent of {_denominators(report)}. {_to_decide(report, (row.judgement for row in effects))}"
     )
-    ranked = sorted(main, key=lambda row: _ORDER.index(row.judgement.verdict))
-    return [
-        opening,
-        *(_effect(report, row) for row in ranked),
-        *_interplay(report, main),
-        *_whole(report, main),
-    ]
+
+
+def _basis_of_variants(report: Report, findings: Sequence[Finding]) -> str:
+    decide = _to_decide(report, (finding.judgement for finding in findings))
+    return (
+        f"Bought: the difference from {report.baseline} in points of test accuracy"
+        f"{_corrected(report.procedure)}. Parameters and MACs: the difference, in percent of "
+        f"{_denominators(report)}. {decide}"
+    )
+
+
+def _denominators(report: Report) -> str:
+    base = report.baseline_row
+    return f"{base.name}'s {numbers.count(base.param_count)} and {numbers.macs(base.macs)}"
+
+
+def _to_decide(report: Report, judgements: Iterable[Judgement]) -> str:
+    if all(judgement.verdict not in OPEN for judgement in judgements):
+        return ""
+    margin = report.procedure.margin
+    return (
+        f"To decide: the seeds a variant that would show a difference of {margin:g} points, or rule it out, "
+        "4 times in 5; where there are as many already, those for a difference as large as the one found."
+    )
 
 
 def _exponent(number: int) -> str:
     return str(number).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
-def _corrected(report: Report) -> str:
-    return " and intervals after Holm's correction" if report.procedure.correction == "holm" else ""
+def _corrected(procedure: Procedure) -> str:
+    """How the intervals were corrected, for a sentence that says what they are of."""
+    if procedure.test == "dunnett":
+        return ", each with its interval by Dunnett's test"
+    by_pairs = " by pairs of seeds" if procedure.test == "paired" else ""
+    holm = " after Holm's correction" if procedure.correction == "holm" else ", uncorrected"
+    return f", each with its interval{by_pairs}{holm}"
 
 
-def _effect(report: Report, row: EffectRow) -> str:
-    judgement, margin = row.judgement, report.procedure.margin
-    figure, cost = estimate(judgement), _cost(report, row)
+def _of_part(report: Report, finding: Finding) -> str:
+    judgement, margin = finding.judgement, report.procedure.margin
+    name, figure = finding.name, numbers.estimate(judgement)
+    price = cost(finding, report.baseline_row)
     match judgement.verdict:
         case "better":
-            return f"{row.name} earned its cost: {figure} for {cost}."
+            return f"{name} earned its cost: {figure} for {price}."
         case "better but within the margin":
-            return (
-                f"{row.name} helps, but by less than the {margin:g} points that count: {figure} for {cost}."
-            )
+            return f"{name} helps, but by less than the {margin:g} points that count: {figure} for {price}."
         case "worse" | "worse but within the margin":
-            return f"{row.name} cost accuracy: {figure}, and that for {cost}."
+            return f"{name} cost accuracy: {figure}, and that for {price}."
         case "equivalent":
             return (
-                f"{row.name} bought nothing that counts: {_inside(judgement)}, and so inside ±{margin:g} "
-                f"points, for {cost}."
+                f"{name} bought nothing that counts: {figure}, and so inside ±{margin:g} points, for {price}."
             )
-        case verdict if row.missing:
-            return f"{row.name} is {verdict}: {row.reason}."
+        case "no-op":
+            return f"{name} changed no prediction, for {price}."
+        case verdict if finding.missing:
+            return f"{name} is {verdict}: {finding.reason}."
         case verdict:
-            return f"{row.name} is {verdict}: {figure} for {cost}; {needed(judgement, margin)}."
+            return f"{name} is {verdict}: {figure} for {price}; {needed(judgement, margin)}."
 
 
-def _cost(report: Report, row: EffectRow) -> str:
-    """Parameters and MACs, each percentage with what it is a percentage of."""
-    base = report.baseline_row
-    parts = []
-    if row.param_delta is not None and base.param_count:
-        share = numbers.share(row.param_delta, base.param_count)
-        whole = numbers.count(base.param_count)
-        parts.append(f"{numbers.signed_count(row.param_delta)} parameters ({share} of {whole})")
-    if row.macs_delta is not None and base.macs:
-        share = numbers.share(row.macs_delta, base.macs)
-        parts.append(f"{numbers.signed_macs(row.macs_delta)} MACs ({share} of {numbers.macs(base.macs)})")
-    return " and ".join(parts) or "a cost that was not measured"
+def _of_variant(report: Report, finding: Finding) -> str:
+    judgement = finding.judgement
+    if judgement.verdict not in OPEN:
+        told = f"{finding.name}: {judgement.verdict}, {numbers.estimate(judgement)}"
+        return f"{told} for {cost(finding, report.baseline_row)}."
+    alone = min(judgement.evidence.n, judgement.evidence.n_against) < 2
+    why = finding.reason if alone else needed(judgement, report.procedure.margin)
+    return f"{finding.name}: {judgement.verdict}, {numbers.estimate(judgement)}; {why}."
+
+
+def _shares(effects: Sequence[EffectRow]) -> list[str]:
+    if effects[0].kind != "share" or any(row.missing for row in effects):
+        return []
+    total = sum(row.judgement.evidence.estimate.value for row in effects)
+    return [f"The shares add up to {numbers.signed(total)} points, which is all parts together less none."]
+
+
+def _level_rows(report: Report) -> list[VariantRow]:
+    """Levels that are nothing but levels, the best first."""
+    rows = [row for row in report.variants if row.origin == "sweep" and row.against is not None and row.n]
+    return sorted(rows, key=lambda row: -(row.accuracy.mean if row.accuracy else 0.0))
+
+
+def _is(row: VariantRow, verdict: str) -> bool:
+    return row.against is not None and row.against.judgement.verdict.startswith(verdict)
+
+
+def _levels(report: Report) -> list[str]:
+    """What the sweeps say: of their levels against the baseline, and against where they start."""
+    rows = _level_rows(report)
+    if not rows:
+        return []
+    base, number = report.baseline_row, len(rows)
+    said = []
+    for verdict, does in (("better", "better than"), ("worse", "worse than")):
+        shown = [row for row in rows if _is(row, verdict)]
+        if shown:
+            said.append(f"{len(shown)} of {number} levels did {does} {base.name}: {_best(shown, base)}")
+    if not said:
+        said.append(f"none of {number} levels is shown to do better or worse than {base.name}")
+    starts = _from_start(report)
+    return [f"Sweeps, each corrected on its own: {'; '.join([*said, *starts])}."]
+
+
+def _best(rows: Sequence[VariantRow], base: VariantRow, most: int = 3) -> str:
+    """The first few with their figures, the others by name."""
+    told = [
+        f"{finding.name} {numbers.estimate(finding.judgement)} ({_shares_of(finding, base)})"
+        for finding in of_variants(rows[:most], base)
+    ]
+    return ", ".join(told) + (f", and {_names([row.name for row in rows[most:]])}" if rows[most:] else "")
+
+
+def _shares_of(finding: Finding, base: VariantRow) -> str:
+    costs = (
+        (finding.param_delta, base.param_count, "parameters"),
+        (finding.macs_delta, base.macs, "MACs"),
+    )
+    said = [f"{numbers.share(part, whole)} {noun}" for part, whole, noun in costs if part is not None]
+    return ", ".join(said) or "cost not measured"
+
+
+def _from_start(report: Report) -> list[str]:
+    starts = dict.fromkeys(sweep.start for sweep in report.sweeps if sweep.start != report.baseline)
+    judged = [
+        (level.variant.name, level.against.judgement)
+        for sweep in report.sweeps
+        for level in sweep.levels
+        if level.against is not None and sweep.start != report.baseline
+    ]
+    if not judged:
+        return []
+    where = f"{_names(list(starts))}, where {'they start' if len(judged) > 1 else 'it starts'}"
+    shown = [
+        f"{name} {numbers.estimate(j)}" for name, j in judged if j.verdict.startswith(("better", "worse"))
+    ]
+    return [f"against {where}: {', '.join(shown)}" if shown else f"none is shown to differ from {where}"]
 
 
 def _interplay(report: Report, main: Sequence[EffectRow]) -> list[str]:
@@ -122,7 +339,7 @@ def _interplay(report: Report, main: Sequence[EffectRow]) -> list[str]:
     if shown:
         told = ", ".join(
             f"{row.name} {'more' if row.judgement.evidence.estimate.value > 0 else 'less'} than the sum of "
-            f"its parts ({estimate(row.judgement)})"
+            f"its parts ({numbers.estimate(row.judgement)})"
             for row in shown
         )
         return [f"Interplay: {told}."]
@@ -131,44 +348,21 @@ def _interplay(report: Report, main: Sequence[EffectRow]) -> list[str]:
     largest = max(rows, key=lambda row: abs(row.judgement.evidence.estimate.value))
     return [
         f"Interplay: none was shown among {len(rows)}; the largest is {largest.name}, "
-        f"{estimate(largest.judgement)}."
+        f"{numbers.estimate(largest.judgement)}."
     ]
 
 
-def _whole(report: Report, main: Sequence[EffectRow]) -> list[str]:
+def _whole(report: Report, effects: Sequence[EffectRow]) -> list[str]:
     """The variant with every part against the baseline."""
-    for row in report.variants:
-        if row.against and row.name == main[0].whole:
-            return [f"All together, {row.name} against {report.baseline}: {_verdict(row, report)}."]
-    return []
+    rows = [row for row in report.variants if row.against and row.name == effects[0].whole]
+    found = of_variants(rows, report.baseline_row)
+    return [f"All together, against {report.baseline}, {_of_variant(report, finding)}" for finding in found]
 
 
-def _of_variants(report: Report) -> list[str]:
+def _main_variants(report: Report) -> list[VariantRow]:
     # Levels have a section of their own, controls a sentence.
-    apart = ("sweep", "control")
-    rows = [row for row in report.variants if row.against is not None and row.origin not in apart]
-    rows = rows or [row for row in report.variants if row.against is not None]
-    opening = f"Against {report.baseline}, test accuracy in points{_corrected(report)}:"
-    told = [opening]
-    for verdict in _ORDER:
-        alike = [row for row in rows if row.against and row.against.judgement.verdict == verdict]
-        if alike:
-            told.append(f"{'; '.join(f'{row.name}: {_verdict(row, report)}' for row in alike)}.")
-    return told if rows else [f"{report.baseline} stands alone: there is nothing to compare it with."]
-
-
-def _verdict(row: VariantRow, report: Report) -> str:
-    if row.against is None:
-        return ""
-    judgement = row.against.judgement
-    is_open = judgement.verdict in ("undecided", "exploratory", "undecidable")
-    more = (
-        f"; {row.against.reason if row.n < 2 else needed(judgement, report.procedure.margin)}"
-        if is_open
-        else ""
-    )
-    figure = _inside(judgement) if judgement.verdict == "equivalent" else estimate(judgement)
-    return f"{judgement.verdict}, {figure}{more}"
+    rows = [row for row in report.variants if row.against is not None]
+    return [row for row in rows if row.origin not in ("sweep", "control")] or rows
 
 
 def twin_sentence(row: TwinRow) -> str:
@@ -176,30 +370,3 @@ def twin_sentence(row: TwinRow) -> str:
     seeds = f"every shared seed ({len(row.seeds)})"
     idle = f": {', '.join(row.settings)} had no effect" if row.settings else ""
     return f"{row.twin_of} and {row.variant} gave identical predictions on {seeds}{idle}."
-
-
-def estimate(judgement: Judgement) -> str:
-    """+0.62 [+0.31, +0.93]"""
-    value = numbers.signed(judgement.evidence.estimate.value)
-    return f"{value} {numbers.interval(judgement.low, judgement.high)}"
-
-
-def _inside(judgement: Judgement) -> str:
-    """The estimate with the interval that the equivalence rests on; the two-sided one may reach further."""
-    return f"{numbers.signed(judgement.evidence.estimate.value)} {numbers.interval(*judgement.inner)}"
-
-
-def needed(judgement: Judgement, margin: float) -> str:
-    """How many more seeds would decide, for a sentence that has said the rest."""
-    seeds, has = judgement.seeds_to_decide, min(judgement.evidence.n, judgement.evidence.n_against)
-    if seeds is None:
-        return "no number of seeds within reach would decide"
-    if seeds <= has:
-        return (
-            f"{has} seeds would show {margin:g} points or rule them out 4 times in 5; here neither happened"
-        )
-    assumed = f" (assuming a seed sd of {judgement.std:g})" if judgement.std_assumed else ""
-    return (
-        f"{seeds} seeds a variant, {seeds - has} more than now, would show {margin:g} points or rule them "
-        f"out 4 times in 5{assumed}"
-    )

@@ -6,14 +6,15 @@ import json
 import math
 from typing import Any
 
-from ablate.report import claim_text, controls, missing, pretraining
+from ablate.report import claim_text, controls, cost_text, looks, missing, pace, pretraining
+from ablate.report.effects import points_per_percent
 from ablate.report.headline import headline
 from ablate.report.rows import Against, EffectRow, Report, SweepRows, TrialRow, VariantRow
 from ablate.stats import Estimate, Judgement
 
 
 def render_json(report: Report) -> str:
-    return json.dumps(_finite(document(report)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(finite(document(report)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def document(report: Report) -> dict[str, Any]:
@@ -31,14 +32,28 @@ def document(report: Report) -> dict[str, Any]:
             "level": procedure.level,
         },
         "headline": list(headline(report)),
-        "variants": [_variant(row, report.baseline_row) for row in report.variants],
-        "claims": [claim_text.document(row) for row in report.claims],
-        "effects": [_effect(row) for row in report.effects],
+        "variants": [
+            {
+                **_variant(row, report.baseline_row),
+                "hours_to_decide": pace.hours_or_none(report, pace.seeds_for_comparison(report, row)),
+            }
+            for row in report.variants
+        ],
+        "claims": [
+            {
+                **claim_text.document(row),
+                "hours_to_decide": pace.hours_or_none(report, pace.seeds_for_claim(report, row)),
+            }
+            for row in report.claims
+        ],
+        "looks": looks.document(report.looks),
+        "pace": pace.document(report),
+        "effects": [_effect(row, report.baseline_row, procedure.level) for row in report.effects],
         "sweeps": [_sweep(sweep) for sweep in report.sweeps],
         "controls": [
             {
                 **controls.document(row, report),
-                **_against(row.against),
+                **against_document(row.against),
                 "verdict": row.against.judgement.verdict,
             }
             for row in report.controls
@@ -49,6 +64,7 @@ def document(report: Report) -> dict[str, Any]:
         ],
         "pretraining": [pretraining.document(row) for row in report.pretraining],
         "incomplete": [_incomplete(row) for row in report.incomplete],
+        "costs": cost_text.document(report),
         "data": dict(report.data),
         "recipe": dict(report.recipe),
         "environments": [
@@ -75,7 +91,7 @@ def _variant(row: VariantRow, baseline: VariantRow) -> dict[str, Any]:
         "accuracy_std": accuracy.std if accuracy else None,
         "accuracy_ci": [accuracy.low, accuracy.high] if accuracy else None,
         "accuracy_by_seed": {str(seed): score for seed, score in row.scores.items()},
-        **(_against(against) if against else _AGAINST_NOTHING),
+        **(against_document(against) if against else _AGAINST_NOTHING),
         "verdict": against.judgement.verdict if against else "baseline",
         "param_count": row.param_count,
         "param_delta": _difference(row.param_count, baseline.param_count),
@@ -100,6 +116,8 @@ def _judgement(judgement: Judgement) -> dict[str, Any]:
         "delta": judgement.evidence.estimate.value,
         "delta_ci": [judgement.low, judgement.high],
         "ci_level": 1 - judgement.level,
+        "deciding_ci": list(judgement.deciding),
+        "deciding_ci_level": judgement.confidence,
         "se": judgement.evidence.estimate.se,
         "df": judgement.evidence.estimate.df,
         "p_value": judgement.p_value,
@@ -113,7 +131,7 @@ def _judgement(judgement: Judgement) -> dict[str, Any]:
     }
 
 
-def _against(against: Against) -> dict[str, Any]:
+def against_document(against: Against) -> dict[str, Any]:
     level = against.judgement.level
     return {
         **_judgement(against.judgement),
@@ -137,6 +155,8 @@ _AGAINST_NOTHING: dict[str, Any] = dict.fromkeys(
         "delta",
         "delta_ci",
         "ci_level",
+        "deciding_ci",
+        "deciding_ci_level",
         "se",
         "df",
         "p_value",
@@ -155,16 +175,18 @@ _AGAINST_NOTHING: dict[str, Any] = dict.fromkeys(
 )
 
 
-def _effect(row: EffectRow) -> dict[str, Any]:
-    evidence = row.judgement.evidence
+def _effect(row: EffectRow, baseline: VariantRow, level: float) -> dict[str, Any]:
+    evidence, quotient = row.judgement.evidence, points_per_percent(row, baseline)
     return {
         "design": row.design,
         "name": row.name,
         "kind": row.kind,
         "factors": list(row.factors),
         "within": list(row.within),
+        "view": row.view,
         "n": evidence.n,
         "n_most": evidence.n_against,
+        "planned": row.planned,
         **_judgement(row.judgement),
         "verdict": row.judgement.verdict,
         "reason": row.reason,
@@ -172,6 +194,11 @@ def _effect(row: EffectRow) -> dict[str, Any]:
         "missing": list(row.missing),
         "param_delta": row.param_delta,
         "macs_delta": row.macs_delta,
+        "points_per_percent_macs": quotient[0] if quotient else None,
+        "points_per_percent_macs_ci": list(quotient[1:]) if quotient else None,
+        "latency_delta_ms": row.latency.value if row.latency else None,
+        "latency_delta_ms_low": row.latency.interval(level)[0] if row.latency else None,
+        "latency_delta_ms_high": row.latency.interval(level)[1] if row.latency else None,
     }
 
 
@@ -188,7 +215,7 @@ def _sweep(sweep: SweepRows) -> dict[str, Any]:
                 "variant": level.variant.name,
                 "n": level.variant.n,
                 "accuracy_mean": level.variant.accuracy.mean if level.variant.accuracy else None,
-                **(_against(level.against) if level.against else _AGAINST_NOTHING),
+                **(against_document(level.against) if level.against else _AGAINST_NOTHING),
                 "verdict": level.against.judgement.verdict if level.against else "start",
             }
             for level in sweep.levels
@@ -229,12 +256,12 @@ def _percent(value: int | None, base: int | None) -> float | None:
     return None if value is None or not base else 100 * (value - base) / base
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """JSON knows no NaN and no infinity: an unbounded end or an unknown figure is null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
+        return {key: finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
+        return [finite(inner) for inner in value]
     return value

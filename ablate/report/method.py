@@ -28,6 +28,44 @@ def method_lines(report: Report) -> list[str]:
     return [line for line in lines if line]
 
 
+def in_brief(report: Report) -> str:
+    """Seeds, data, recipe and machine in one line, for a caption."""
+    counts = dict.fromkeys(row.n for row in report.variants if row.n) or {0: None}
+    seeds = f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
+    settings = report.recipe.get("data", {})
+    source = report.data.get("source") or settings.get("source") or "?"
+    images = [
+        f"{numbers.count(report.data[key])} {purpose}"
+        for key, purpose in (("train_count", "training"), ("test_count", "test"))
+        if report.data.get(key) is not None
+    ]
+    recipe = _brief_recipe(report.recipe.get("train") or {})
+    machines = dict.fromkeys(
+        f"{environment.device_name} ({environment.device}), torch {environment.torch}"
+        for environment, _ in report.environments
+    )
+    return "; ".join(
+        part
+        for part in (
+            f"n = {seeds} seeds ({', '.join(map(str, report.seeds))})",
+            f"{source} ({', '.join(images)} images)" if images else str(source),
+            recipe,
+            " and ".join(machines),
+        )
+        if part
+    )
+
+
+def _brief_recipe(train: Mapping[str, Any]) -> str:
+    if not train:
+        return ""
+    optimizer, schedule = train.get("optimizer") or {}, train.get("schedule") or {}
+    return (
+        f"{_length(train)}, batches of {train.get('batch_size')}, {optimizer.get('name')} at "
+        f"{optimizer.get('lr')}, schedule {schedule.get('name')}, precision {train.get('precision')}"
+    )
+
+
 def measured_lines(report: Report) -> list[str]:
     """Dates, times and what hangs on them, each line with `MEASURED_PREFIX`."""
     done = [trial for trial in report.trials if trial.metrics is not None]
@@ -40,12 +78,6 @@ def measured_lines(report: Report) -> list[str]:
         lines.append(
             f"first trial {started[0]}, last {started[-1]}, {wall_s / 60:,.1f} minutes in all trials{rate}"
         )
-    for row in report.variants:
-        parts = [] if row.latency_ms is None else [f"latency {row.latency_ms:.3f} ms"]
-        if row.peak_memory_bytes is not None:
-            parts.append(f"peak memory {row.peak_memory_bytes / 2**20:,.1f} MiB")
-        if parts:
-            lines.append(f"{' '.join(row.name.split())}: {', '.join(parts)}")
     # Two spaces at the end break the line.
     return [f"{MEASURED_PREFIX}{line}  " for line in lines]
 

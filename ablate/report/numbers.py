@@ -3,30 +3,64 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
-from ablate.stats import Summary
+from ablate.stats import MANY_SEEDS, Judgement, Summary
 
 NONE = "–"
 
 
-def points(value: float | None) -> str:
+def points(value: float | None, *, digits: int = 2) -> str:
     """An accuracy in percent, or a standard deviation."""
-    return NONE if value is None or math.isnan(value) else _minus(f"{_hundredths(value):.2f}")
+    return NONE if value is None or math.isnan(value) else _minus(f"{_rounded(value, digits):.{digits}f}")
 
 
-def signed(value: float | None) -> str:
+def signed(value: float | None, *, digits: int = 2) -> str:
     """A difference in points, its sign always shown."""
-    return NONE if value is None or math.isnan(value) else _minus(f"{_hundredths(value):+.2f}")
+    return NONE if value is None or math.isnan(value) else _minus(f"{_rounded(value, digits):+.{digits}f}")
 
 
-def interval(low: float, high: float, *, sign: bool = True) -> str:
-    """[a, b]; an interval without bounds says so."""
-    if math.isnan(low) or math.isnan(high):
+def interval(low: float, high: float, *, sign: bool = True, digits: int = 2) -> str:
+    """[a, b]; what has no bounds, as of a single run, is no interval."""
+    if not (math.isfinite(low) and math.isfinite(high)):
         return NONE
-    if math.isinf(low) or math.isinf(high):
-        return "[−∞, ∞]"
-    form = "+.2f" if sign else ".2f"
-    return _minus(f"[{_hundredths(low):{form}}, {_hundredths(high):{form}}]")
+    form = f"{'+' if sign else ''}.{digits}f"
+    return _minus(f"[{_rounded(low, digits):{form}}, {_rounded(high, digits):{form}}]")
+
+
+def with_interval(value: float, low: float, high: float, *, digits: int = 2) -> str:
+    """+0.62 [+0.31, +0.93], or +0.70 (no interval)."""
+    if math.isnan(value):
+        return NONE
+    bounds = interval(low, high, digits=digits)
+    return f"{signed(value, digits=digits)} {'(no interval)' if bounds == NONE else bounds}"
+
+
+def estimate(judgement: Judgement, *, digits: int = 2) -> str:
+    """A judged difference with the interval that its verdict rests on."""
+    return with_interval(judgement.evidence.estimate.value, *judgement.deciding, digits=digits)
+
+
+def confidence(judgement: Judgement) -> str:
+    """Of that interval: 99.29 %, and whether it is that of the two one-sided tests."""
+    if interval(*judgement.deciding) == NONE:
+        return NONE
+    return f"{100 * judgement.confidence:.2f} %{' (TOST)' if judgement.by_equivalence else ''}"
+
+
+def seeds(count: int | None, std: float) -> str:
+    """Seeds per variant; beyond what anybody trains the number itself says nothing."""
+    if count is None or count > MANY_SEEDS:
+        return f"> {MANY_SEEDS}" if std > 0 else NONE
+    return str(count)
+
+
+def decimals(spreads: Iterable[float]) -> int:
+    """With how many decimals figures of such spreads are printed: two digits of the median, one to three."""
+    known = sorted(value for value in spreads if math.isfinite(value) and value > 0)
+    if not known:
+        return 2
+    return min(3, max(1, 1 - math.floor(math.log10(known[len(known) // 2]))))
 
 
 def mean_and_std(summary: Summary | None) -> str:
@@ -68,9 +102,9 @@ def share(part: float | None, whole: float | None) -> str:
     return NONE if part is None or not whole else _minus(f"{100 * part / whole:+.2f} %")
 
 
-def _hundredths(value: float) -> float:
-    """Rounded to two decimals; what rounds to zero is zero, without a minus."""
-    return round(value, 2) + 0.0
+def _rounded(value: float, digits: int) -> float:
+    """What rounds to zero is zero, without a minus."""
+    return round(value, digits) + 0.0
 
 
 def _minus(text: str) -> str:

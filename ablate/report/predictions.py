@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ablate.record import TrialRecord
 from ablate.stats import Estimate, on_new_images
 from ablate.store import Store
 
@@ -27,19 +29,25 @@ class Predictions:
     largest_class: float
 
 
-def read_predictions(store: Store, trial_id: str) -> Predictions | None:
-    arrays = store.read_predictions(trial_id)
+def read_predictions(store: Store, trial_id: str, record: TrialRecord | None = None) -> Predictions | None:
+    """record: of the trial, where it is at hand."""
+    arrays = store.read_predictions(trial_id, record)
     if arrays is None or not len(arrays["label"]):
         return None
     label, predicted = arrays["label"], arrays["predicted"]
-    _, counts = np.unique(label, return_counts=True)
     return Predictions(
         correct=predicted == label,
         images=_digest(arrays["index"], label),
         # With the probabilities: on an easy data set two different networks may well answer alike.
         answers=_digest(predicted, arrays["probability"]),
-        largest_class=float(counts.max()) / len(label),
+        largest_class=_largest_share(label.tobytes(), label.dtype.str),
     )
+
+
+@lru_cache(maxsize=16)  # the trials of a study share their test images
+def _largest_share(labels: bytes, dtype: str) -> float:
+    _, counts = np.unique(np.frombuffer(labels, dtype), return_counts=True)
+    return float(counts.max()) / int(counts.sum())
 
 
 def identical(of: dict[int, Predictions], against: dict[int, Predictions], seeds: Sequence[int]) -> bool:

@@ -10,12 +10,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from ablate.record import Environment, Failure, TrialMetrics
+from ablate.report.costs import NOTHING_COUNTED, CostRows
+from ablate.report.looks import NONE_TAKEN, Looks
+from ablate.report.pace import UNKNOWN, Pace
 from ablate.stats import Estimate, Judgement, Procedure, Summary
 
 
 @dataclass(frozen=True, slots=True)
 class TrialRow:
-    """One planned trial. status: done | failed | pending. learned: above chance + 3 standard errors."""
+    """One planned trial. status: done | failed | pending. learned: above chance + 3 standard errors.
+
+    environment: its place among the report's.
+    """
 
     variant: str
     seed: int
@@ -27,6 +33,7 @@ class TrialRow:
     started: str | None = None
     wall_s: float | None = None
     images_per_s: float | None = None
+    environment: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +113,12 @@ class VariantRow:
 class EffectRow:
     """What a part, or parts together, buy and cost.
 
-    kind: main | interaction (of the factorial) | leave-one-out | add-one. within: the factors that are on
-    throughout.
-    param_delta, macs_delta: the same contrast of the costs. missing: variants without a finished trial, for
-    want of which the effect cannot be estimated. whole: the variant with every factor on.
+    kind: main | interaction (of the factorial) | leave-one-out | add-one | increment | share (of a chain).
+    within: the factors that are on throughout. view: read off the cells of a factorial, beside its effects.
+    param_delta, macs_delta: the same contrast of the costs. latency: of the latencies in ms, over the rounds
+    of one session on `latency_machine`. missing: variants without a finished trial, for want of which the
+    effect cannot be estimated. whole: the variant with every factor on. planned: seeds a cell. cells: the
+    variants that the effect rests on.
     """
 
     design: str
@@ -123,6 +132,11 @@ class EffectRow:
     param_delta: float | None
     macs_delta: float | None
     whole: str | None = None
+    planned: int = 0
+    view: bool = False
+    latency: Estimate | None = None
+    latency_machine: str | None = None
+    cells: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -250,6 +264,20 @@ class ClaimRow:
 
 
 @dataclass(frozen=True, slots=True)
+class CurveRow:
+    """How a finished trial learned: validation accuracy in percent after each of `epochs`, 1-based.
+
+    A long curve is thinned out; its first and its last epoch stay.
+    """
+
+    variant: str
+    seed: int
+    id: str
+    epochs: tuple[int, ...]
+    validation_accuracy: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Figure:
     """A figure that the report refers to: `figures/<name>.svg` and `.png`."""
 
@@ -259,7 +287,10 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that the renderings of one study say. environments: distinct ones, with their number of trials."""
+    """All that the renderings of one study say. environments: distinct ones, with their number of trials.
+
+    look_page: whether images of what the networks attend to lie beside the report.
+    """
 
     study: str
     title: str
@@ -280,6 +311,11 @@ class Report:
     controls: tuple[ControlRow, ...] = ()
     twins: tuple[TwinRow, ...] = ()
     pretraining: tuple[PretrainingRow, ...] = ()
+    looks: Looks = NONE_TAKEN
+    pace: Pace = UNKNOWN
+    curves: tuple[CurveRow, ...] = ()
+    costs: CostRows = NOTHING_COUNTED
+    look_page: bool = False
 
     @property
     def baseline_row(self) -> VariantRow:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ablate.report import claim_text
+from ablate.report import claim_text, cost_text
 from ablate.report.json import document
 from ablate.report.rows import Report
 
@@ -50,6 +50,8 @@ def tables(report: Report) -> dict[str, pd.DataFrame]:
         found["claims"] = claims_table(report)
     if report.effects:
         found["effects"] = effects_table(report)
+    if report.costs.measured:
+        found["costs"] = _table(cost_text.records(report))
     if report.controls:
         found["controls"] = controls_table(report)
     for position, sweep in enumerate(report.sweeps):

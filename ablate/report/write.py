@@ -3,27 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
 from ablate.errors import AblateError
-from ablate.record import Look
 from ablate.report.build import build_report
+from ablate.report.cost_text import MEASURED_COLUMNS
+from ablate.report.html import render_html
 from ablate.report.json import render_json
+from ablate.report.latex import render_latex, tex_files
+from ablate.report.looks import note_look
 from ablate.report.markdown import render_markdown
 from ablate.report.rows import Report
-from ablate.store import Store, explained, write_bytes
+from ablate.store import Store, explained, naming_all_damage, write_bytes
 
 # Keys of the JSON and columns of the CSV files that differ between two equal runs. In the markdown such
 # figures stand on lines of their own, which start with `MEASURED_PREFIX`.
-MEASURED_KEYS = ("images_per_s", "latency_ms", "peak_memory_bytes", "planned_at", "started", "wall_s")
-FORMATS = ("markdown", "json", "csv")
+MEASURED_KEYS = (
+    "latency_delta_ms",
+    "latency_delta_ms_low",
+    "latency_delta_ms_high",
+    *MEASURED_COLUMNS,
+    "costs",
+    "hours_to_decide",
+    "pace",
+    "planned_at",
+    "started",
+    "wall_s",
+)
+FORMATS = ("markdown", "latex", "html", "json", "csv")
 
 
 def render(report: Report, format: str) -> str:
     """One rendering as text; csv: the table of the variants."""
     if format == "markdown":
         return render_markdown(report)
+    if format == "latex":
+        return render_latex(report)
+    if format == "html":
+        return render_html(report)
     if format == "json":
         return render_json(report)
     if format == "csv":
@@ -35,7 +52,8 @@ def render(report: Report, format: str) -> str:
 
 def render_study(store: Store, study_name: str, format: str) -> str:
     """Like `render`, from the results tree; writes nothing."""
-    return render(build_report(store, study_name), format)
+    with naming_all_damage(store, study_name):
+        return render(build_report(store, study_name), format)
 
 
 def write_report(store: Store, study_name: str) -> Path:
@@ -46,25 +64,20 @@ def write_report(store: Store, study_name: str) -> Path:
     from ablate.report.figures import draw_figures
     from ablate.report.tables import tables, to_csv
 
-    report = build_report(store, study_name)
+    with naming_all_damage(store, study_name):
+        report = build_report(store, study_name)
+        figures = draw_figures(report, store)
     paths = store.study(study_name)
     csv = {f"{name}.csv": to_csv(table).encode() for name, table in tables(report).items()}
-    _replace_files(paths.tables, csv, (".csv",))
-    _replace_files(paths.figures, draw_figures(report, store), (".svg", ".png"))
+    tex = {f"{name}.tex": table.encode() for name, table in tex_files(report).items()}
+    _replace_files(paths.tables, csv | tex, (".csv", ".tex"))
+    _replace_files(paths.figures, figures, (".svg", ".png"))
     _write(paths.report_json, render_json(report).encode())
+    _write(paths.report_tex, render_latex(report).encode())
+    _write(paths.report_html, render_html(report).encode())
     _write(paths.report_md, render_markdown(report).encode())
-    _note_look(store, report)
+    note_look(store, report)
     return paths.report_md
-
-
-def _note_look(store: Store, report: Report) -> None:
-    """A look is a reading of results that nobody had read: the same results again are no new look."""
-    plan = store.read_plan(report.study)
-    finished = sum(row.n for row in report.variants)
-    last = plan.looks[-1].finished if plan is not None and plan.looks else 0
-    if finished != last:
-        date = datetime.now(UTC).isoformat(timespec="seconds")
-        store.add_look(report.study, Look(date=date, finished=finished, seeds=len(report.seeds)))
 
 
 def _replace_files(folder: Path, files: Mapping[str, bytes], kinds: tuple[str, ...]) -> None:

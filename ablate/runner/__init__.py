@@ -2,6 +2,7 @@
 
 from ablate.runner.describe import estimate, plan_json, plan_text
 from ablate.runner.job import Job, run_job
+from ablate.runner.patience import Teller
 from ablate.runner.plan import Plan, Trial, plan_study
 from ablate.runner.run import RunSummary, run_study
 from ablate.runner.surroundings import Surroundings
@@ -11,6 +12,7 @@ __all__ = [
     "Plan",
     "RunSummary",
     "Surroundings",
+    "Teller",
     "Trial",
     "estimate",
     "plan_json",

@@ -37,16 +37,20 @@ def recover(paths: TrialPaths, new: TrialPaths) -> None:
     if not _old(paths).exists():
         return
     with _explained(paths):
-        (new.folder if new.record.exists() else _old(paths)).rename(paths.folder)
+        (new.folder if _record(new) is not None else _old(paths)).rename(paths.folder)
 
 
 def _is_done(paths: TrialPaths) -> bool:
-    """What cannot be read is not done."""
-    try:
-        record = read_record(paths.record, TrialRecord)
-    except StoreError:
-        return False
+    record = _record(paths)
     return record is not None and record.status == "done"
+
+
+def _record(paths: TrialPaths) -> TrialRecord | None:
+    """What cannot be read is no record that could take another's place."""
+    try:
+        return read_record(paths.record, TrialRecord)
+    except StoreError:
+        return None
 
 
 def start_afresh(new: TrialPaths) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ablate.errors import AblateError
 from ablate.record import AttachedModule
+from ablate.runner.patience import NOBODY, Teller, patience
 from ablate.runner.plan import Plan
 from ablate.variants import Variant, complete
 
@@ -54,7 +55,7 @@ def _variant_json(plan: Plan, variant: Variant) -> dict[str, Any]:
     }
 
 
-def plan_text(plan: Plan, *, estimate: bool = False) -> str:
+def plan_text(plan: Plan, *, estimate: bool = False, tell: Teller = NOBODY) -> str:
     """The plan as a page of text. estimate: measure a step of each variant that is to be trained."""
     parts = [_heading(plan), _table(plan), *_pretraining(plan), *_stale(plan)]
     notes = [f"{name}: {note}" for name, found in plan.inspections.items() for note in found.notes]
@@ -63,13 +64,13 @@ def plan_text(plan: Plan, *, estimate: bool = False) -> str:
         from ablate.environment import available_cores
 
         workers = available_cores() if plan.device == "cpu" else 1
-        parts.append(_time(plan, workers))
+        parts.append(_time(plan, workers, tell))
     return "\n".join(part for part in parts if part)
 
 
-def _time(plan: Plan, workers: int) -> str:
+def _time(plan: Plan, workers: int, tell: Teller) -> str:
     try:
-        minutes = _minutes(_estimate(plan, workers))
+        minutes = _minutes(_estimate(plan, workers, tell))
     except AblateError as error:
         return f"no estimate of the time: {error}"
     return f"about {minutes} of training with {workers} worker{'s' if workers > 1 else ''} on {plan.device}"
@@ -83,10 +84,13 @@ def _heading(plan: Plan) -> str:
     own = len({trial.job.trial_id for trial in plan.trials if trial.variant.origin != "pretraining"})
     before = len(plan.distinct) - own
     first = f", after {before} of pretraining" if before else ""
+    asked = f"{len(plan.variants)} variants × {len(plan.record.seeds)} seeds = {own} trials"
+    if plan.record.until_decided is not None:
+        asked = f"{len(plan.variants)} variants, seeds until decided: {own} trials so far"
     return (
         f"{title}{data['source']}: {data['train_count']:,} images to train, {data['validation_count']:,} to "
         f"validate, {data['test_count']:,} to test\n"
-        f"{len(plan.variants)} variants × {len(plan.record.seeds)} seeds = {own} trials{first}: "
+        f"{asked}{first}: "
         f"{states['done']} done{failed}, {len(plan.wanted)} to train\n"
     )
 
@@ -183,7 +187,7 @@ def estimate(plan: Plan, workers: int) -> float:
     return _estimate(plan, workers)
 
 
-def _estimate(plan: Plan, workers: int) -> float:
+def _estimate(plan: Plan, workers: int, tell: Teller = NOBODY) -> float:
     from ablate.trial import measured_step
 
     seconds: dict[str, float] = {}
@@ -191,7 +195,8 @@ def _estimate(plan: Plan, workers: int) -> float:
         variant = trial.variant
         if variant.id not in seconds:
             try:
-                step_s = measured_step(variant.settings, plan.images[variant.name], plan.device)
+                with patience("measuring a training step", tell, variant.name):
+                    step_s = measured_step(variant.settings, plan.images[variant.name], plan.device)
             except Exception as error:  # the user's module runs here, and may fail in any way
                 said = f"{type(error).__name__}: {error}"
                 raise AblateError(f"a training step of {variant.name!r} fails with {said}") from error

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ablate.controls import Controlled, budget_controls, find_no_ops
 from ablate.errors import AblateError, Problem, Problems
-from ablate.runner.patience import patience
+from ablate.runner.patience import Teller, patience
 from ablate.spec import Settings, Study
 from ablate.spec.study import VariantSpec
 from ablate.variants import Expansion, Variant, canonical, variant_id
@@ -42,7 +42,7 @@ def inspect_all(
     variants: Sequence[Variant],
     images: dict[str, Images],
     problems: Problems,
-    say: Callable[[str], None],
+    tell: Teller,
 ) -> dict[str, Inspection]:
     """Build every variant on the meta device; faults of all of them go to `problems`."""
     from ablate.trial import inspect_variant
@@ -56,7 +56,7 @@ def inspect_all(
         key = json.dumps([plain["model"], plain["train"], shape, classes], sort_keys=True)
         if key not in by_model:
             try:
-                with patience(f"building the network of {variant.name!r}", say):
+                with patience("building the networks", tell, variant.name):
                     by_model[key] = inspect_variant(variant.settings, shape, classes)
             except AblateError as error:
                 by_model[key] = tuple(map(_fault, getattr(error, "faults", (error,))))

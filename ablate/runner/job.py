@@ -7,19 +7,20 @@ import errno
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from ablate.errors import AblateError, StoreError
-from ablate.execute import ExecutionFailure, describe_error, replace_worker
+from ablate.execute import ExecutionFailure, describe_error, replace_worker, where_in_dump
 from ablate.record import Environment, TrialRecord
 from ablate.runner.again import recover, start_afresh, take_over
 from ablate.spec import Settings
 from ablate.spec.names import pretraining_of
-from ablate.store import Holder, Lock, LockLost, Store, TrialPaths
+from ablate.store import Holder, Lock, LockLost, Store, TrialPaths, takes_no_more
+from ablate.store.files import sentence
 from ablate.variants import weights_sha256
 
 OUTPUT_LIMIT_BYTES = 64 * 1024  # of what a trial printed, its end
@@ -81,11 +82,30 @@ def has_come_since(job: Job, record: TrialRecord | None) -> bool:
     return record is not None and mark_of(record) != job.replaces
 
 
+@dataclass(frozen=True)
+class Stopped:
+    """In place of a record: `on_epoch` ended the trial after this epoch; a later run goes on from it."""
+
+    epoch: int
+
+
+# Told of the epochs so far after each but the last; True: stop.
+OnEpoch = Callable[[Sequence[Any]], bool]
+
+
 def run_job(job: Job) -> TrialRecord | Elsewhere:
     """Train, and write the record last. A failure of the trial is a record too; StoreError is the tree's.
 
     What another run trains now, or has trained since the study was planned, is left to it.
     """
+    ended = run_watched(job, None)
+    if isinstance(ended, Stopped):
+        raise RuntimeError("a trial that nobody watches was stopped")
+    return ended
+
+
+def run_watched(job: Job, on_epoch: OnEpoch | None) -> TrialRecord | Elsewhere | Stopped:
+    """`run_job`, and `on_epoch` may stop the trial at the end of an epoch."""
     store = Store(job.root)
     lock = store.take_trial(job.trial_id)
     if isinstance(lock, Holder):
@@ -95,12 +115,12 @@ def run_job(job: Job) -> TrialRecord | Elsewhere:
         if has_come_since(job, store.read_trial(job.trial_id)):
             return Elsewhere(None)
         try:
-            return _run_locked(job, lock)
+            return _run_locked(job, lock, on_epoch)
         except LockLost:
             return Elsewhere(store.holder(job.trial_id))
 
 
-def _run_locked(job: Job, lock: Lock) -> TrialRecord:
+def _run_locked(job: Job, lock: Lock, on_epoch: OnEpoch | None) -> TrialRecord | Stopped:
     from ablate.environment import require_torch
 
     began = datetime.now(UTC)
@@ -111,10 +131,12 @@ def _run_locked(job: Job, lock: Lock) -> TrialRecord:
         try:
             require_torch().set_num_threads(job.environment.threads)
             _check_weights(job)
-            record = _train(replace(job, environment=_as_seen_here(job)), lock)
+            record = _train(replace(job, environment=_as_seen_here(job)), lock, on_epoch)
         except StoreError:
             raise
         except (Exception, SystemExit) as error:
+            if on_epoch is not None and (stopped := _stopped(error)) is not None:
+                return stopped
             _raise_if_full(job, error)
             failure = describe_error(error)
             if failure.kind == "out-of-memory" or "CUDA error" in failure.message:
@@ -156,9 +178,16 @@ def _check_weights(job: Job) -> None:
         )
 
 
-def _train(job: Job, lock: Lock) -> TrialRecord:
+def _stopped(error: BaseException) -> Stopped | None:
+    from ablate.trial import StoppedEarly
+
+    return Stopped(error.epoch) if isinstance(error, StoppedEarly) else None
+
+
+def _train(job: Job, lock: Lock, on_epoch: OnEpoch | None) -> TrialRecord:
     from ablate.trial import run_trial
 
+    watch = {} if on_epoch is None else {"on_epoch": on_epoch}
     return run_trial(
         job.settings,
         job.seed,
@@ -172,6 +201,7 @@ def _train(job: Job, lock: Lock) -> TrialRecord:
         weights=job.weights,
         other_classes=job.other_classes,
         checkpoints=_checkpoints(job).folder,
+        **watch,
     )
 
 
@@ -183,15 +213,21 @@ def _checkpoints(job: Job) -> TrialPaths:
 
 
 def _file(job: Job, record: TrialRecord) -> TrialRecord:
-    """Write the record. A result that was there before gives way to a result only, not to a failure."""
     store = Store(job.root)
+    written = store.write_trial_again(record) if job.again else store.write_trial(record)
+    after_record(job, written)
+    return written
+
+
+def after_record(job: Job, record: TrialRecord) -> None:
+    """What follows the record that was written where the job worked: checkpoints that are of no more use go,
+    and a trial that was trained again takes its place. A result gives way to a result only, not to a failure.
+    """
     if not job.again:
-        written = store.write_trial(record)
         if _of_no_more_use(record):
             _remove(job.paths.checkpoints)
-        return written
-    written = store.write_trial_again(record)
-    before = store.read_trial(job.trial_id)
+        return
+    before = Store(job.root).read_trial(job.trial_id)
     if record.status == "done":
         _remove(job.working.checkpoints)
         take_over(job.paths, job.working)
@@ -201,7 +237,6 @@ def _file(job: Job, record: TrialRecord) -> TrialRecord:
                 for path in job.paths.checkpoints:
                     path.rename(job.working.folder / path.name)
         take_over(job.paths, job.working)
-    return written
 
 
 def _of_no_more_use(record: TrialRecord) -> bool:
@@ -222,6 +257,8 @@ def write_failure(job: Job, failure: ExecutionFailure, wall_s: float) -> TrialRe
     from ablate.trial import failed_record
 
     collect_output(job.working)
+    if failure.kind == "crashed" and "SIGKILL" not in failure.message and not failure.where:
+        failure = replace(failure, where=where_in_dump(_end_of(job.working.log)))
     record = failed_record(
         trial_id=job.trial_id,
         variant_id=job.variant_id,
@@ -242,6 +279,16 @@ def write_failure(job: Job, failure: ExecutionFailure, wall_s: float) -> TrialRe
     return _file(job, record)
 
 
+def _end_of(log: Path) -> str:
+    """A crash may have left its stack there as its last words."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - OUTPUT_LIMIT_BYTES))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
+
+
 def _log_failure(paths: TrialPaths, failure: ExecutionFailure) -> None:
     """The log says how the trial ended, for those who open it first."""
     try:
@@ -250,7 +297,7 @@ def _log_failure(paths: TrialPaths, failure: ExecutionFailure) -> None:
     except FileNotFoundError:
         return  # the folder never came to be
     except OSError as error:
-        raise StoreError(f"cannot write {paths.log}: {error.strerror}") from error
+        raise StoreError(sentence(error, "write", paths.log)) from error
 
 
 def tidy_up(job: Job) -> None:
@@ -268,12 +315,21 @@ _FULL = f"(os error {errno.ENOSPC})"
 
 def _raise_if_full(job: Job, error: BaseException) -> None:
     """A tree that takes no more files is no failure of the trial: the next one would meet it, too."""
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-    if full or _FULL in str(error):
-        raise StoreError(
-            f"cannot write {job.working.folder}: {error}\n"
-            "    free some space and run again: what is finished is kept, only what is missing is done"
-        ) from error
+    if _FULL in str(error):
+        error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if isinstance(error, OSError) and takes_no_more(error) and not _is_elsewhere(error, job.root):
+        raise StoreError(sentence(error, "write", job.working.folder)) from error
+
+
+def _is_elsewhere(error: OSError, root: Path) -> bool:
+    """A user's own module may write to another file system, which is that trial's affair."""
+    if not isinstance(error.filename, str | bytes):
+        return False
+    folder = Path(os.fsdecode(error.filename)).absolute().parent
+    try:
+        return folder.stat().st_dev != root.stat().st_dev
+    except OSError:
+        return False
 
 
 def _as_seen_here(job: Job) -> Environment:
@@ -295,7 +351,7 @@ def _captured(paths: TrialPaths) -> Iterator[None]:
         paths.folder.mkdir(parents=True, exist_ok=True)
         target = os.open(paths.output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)
     except OSError as error:
-        raise StoreError(f"cannot write {paths.output}: {error.strerror}") from error
+        raise StoreError(sentence(error, "write", paths.output)) from error
     _flush()
     saved = os.dup(1), os.dup(2)
     os.dup2(target, 1)
@@ -330,4 +386,4 @@ def collect_output(paths: TrialPaths) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise StoreError(f"cannot write {paths.log}: {error.strerror}") from error
+        raise StoreError(sentence(error, "write", paths.log)) from error

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from ablate.execute import Loss
 from ablate.record import TrialRecord
-from ablate.runner.again import take_over
-from ablate.runner.job import Job, tidy_up
+from ablate.runner.again import recover
+from ablate.runner.job import Job, after_record, has_come_since, tidy_up
 from ablate.runner.others import take_after_worker
 from ablate.store import Holder, Store
+from ablate.store.reading import read_record
 
 # A crash may be bad luck once; what comes again has a cause.
 RETRIES = 1
@@ -37,14 +39,16 @@ def when_lost(
 def record_left(job: Job) -> TrialRecord | None:
     """The record of a trial whose worker died after it had written it: then nothing was lost.
 
-    A trial that is trained again writes beside its old folder; there, too, the record comes last.
+    What the worker did not come to after that is done here.
     """
-    store = Store(job.root)
-    if not job.again:
-        return store.read_trial(job.trial_id)
-    if not job.working.record.exists():
+    if job.again:
+        recover(job.paths, job.working)  # a result takes its place; what still lies there is a failure
+        failed = read_record(job.working.record, TrialRecord)
+        if failed is not None:
+            after_record(job, failed)
+            return failed
+    record = Store(job.root).read_trial(job.trial_id)
+    if record is None or not has_come_since(job, record):
         return None
-    record = TrialRecord.model_validate_json(job.working.record.read_bytes())
-    if record.status == "done":
-        take_over(job.paths, job.working)
+    after_record(replace(job, again=False), record)
     return record

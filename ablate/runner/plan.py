@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ablate.controls import describe_control
+from ablate.controls import Controlled, describe_control
 from ablate.environment import require_torch, require_torchvision, resolve_device
 from ablate.errors import DataError, Problems, StudyError, did_you_mean
-from ablate.record import Environment, PlannedVariant, StudyPlan
+from ablate.record import Environment, PlannedLooks, PlannedVariant, StudyPlan
+from ablate.report.build import report_of
+from ablate.report.looks import note_look
 from ablate.runner.inspection import add_controls, inspect_all, line_of, no_ops, with_defaults
-from ablate.runner.job import Job
-from ablate.runner.patience import patience
+from ablate.runner.looks import describe_rule, first_seeds, make_rule, stage_sentences
+from ablate.runner.patience import NOBODY, Teller, patience
+from ablate.runner.planned import record_of
 from ablate.runner.pretraining import check_starts, pretraining_used
 from ablate.runner.surroundings import Surroundings
 from ablate.runner.trials import Asked, Trial, find_trials, in_waves, once
 from ablate.spec import Study, unsupported
 from ablate.store import Store
-from ablate.variants import (
-    Expansion,
-    Variant,
-    canonical,
-    cost_id,
-    expand,
-    source_fingerprints,
-)
+from ablate.variants import Expansion, Variant, expand, source_fingerprints
 
 if TYPE_CHECKING:
     from ablate.data import Images
@@ -39,6 +31,27 @@ if TYPE_CHECKING:
 
 MIN_SEEDS_FOR_A_VERDICT = 5
 _COMMAND_LINE = "command line"
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What planning finds out once, however often it looks the trials up after that.
+
+    chosen: names of the variants to train. before: the plan of the last run. rule: that gives the seeds out,
+    if one does. notes: to be told with the plan.
+    """
+
+    study: Study
+    store: Store
+    around: Surroundings
+    controlled: Controlled
+    pretraining: tuple[Variant, ...]
+    inspections: dict[str, Inspection]
+    images: dict[str, Images]
+    chosen: frozenset[str]
+    before: StudyPlan | None
+    rule: PlannedLooks | None
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -61,6 +74,8 @@ class Plan:
     environment: Environment
     warnings: tuple[str, ...] = ()
     pretraining: tuple[Variant, ...] = ()
+    ground: Ground | None = None
+    asked: Asked | None = None
 
     @property
     def waves(self) -> tuple[tuple[Trial, ...], ...]:
@@ -97,19 +112,22 @@ def plan_study(
     device: str = "auto",
     retry_failed: bool = False,
     force: Sequence[str] = (),
-    say: Callable[[str], None] = lambda _: None,
+    until_decided: bool = False,
+    tell: Teller = NOBODY,
 ) -> Plan:
     """Inspect every variant and find what is left to train. Writes nothing.
 
     seeds: those to train now. only, exclude: globs over names of variants, likewise. All three limit what is
     trained, while the plan keeps the whole study, and seeds beyond the study's join it; what a variant starts
     from is trained with it. retry_failed: failed trials are wanted again. force: globs; these are wanted
-    although done. only, force: over names of pretrainings as well. say: told when a step takes long, since
-    the user's own code runs in it. Raises StudyError with every fault of the study, DataError, MachineError,
-    StoreError.
+    although done. only, force: over names of pretrainings as well. until_decided: seeds are given out by the
+    looks at the results; a study that was begun so goes on so. tell: of each step as it begins, and when it
+    takes long, since the user's own code runs in it. Raises StudyError with every fault of the study,
+    DataError, MachineError, StoreError.
     """
-    require_torch()
-    require_torchvision()
+    with patience("loading torch", tell):
+        require_torch()
+        require_torchvision()
     store = Store(output)
     before = store.read_plan(study.name)
     around = Surroundings(store, resolve_device(device))
@@ -122,47 +140,113 @@ def plan_study(
     chosen = _select(named, pretraining, only, exclude, problems)
     forced = _matching((*named, *pretraining), "--force", force, problems)
     inspected = with_defaults(study, (*pretraining, *expansion.variants))
-    with patience("reading the images", say):
+    with patience("reading the images", tell):
         images = _images(study, around, inspected, problems)
     had = [one for one in inspected if one.name in images]
-    inspections = inspect_all(study, had, images, problems, say)
+    inspections = inspect_all(study, had, images, problems, tell)
     problems.raise_if_any()
     check_starts(study, expansion.variants, pretraining, images, problems)
     problems.raise_if_any()
-    with patience("searching for the width of the controls", say):
+    with patience("searching for the width of the controls", tell if study.controls else NOBODY):
         controlled = add_controls(study, expansion, inspections, images)
     expansion = controlled.expansion
+    rule = make_rule(study, expansion, before, seeds=seeds, force=force, asked_for=until_decided)
+    own_seeds = study.seeds if rule is None else rule.seeds
     asked = Asked(
         variants=_as_known(expansion, chosen),
         forced=_as_known(expansion, forced),
-        seeds=frozenset(study.seeds if seeds is None else seeds),
-        all_seeds=tuple(dict.fromkeys((*study.seeds, *(seeds or ())))),
+        seeds=frozenset(own_seeds if seeds is None else seeds),
+        all_seeds=tuple(dict.fromkeys((*own_seeds, *(seeds or ())))),
         retry_failed=retry_failed,
+        given=None if rule is None else first_seeds(rule, study.baseline),
     )
-    with patience("comparing variants that cost the same", say):
+    with patience("comparing variants that cost the same", tell):
         alike = no_ops(expansion.variants, inspections, images)
-    trials = find_trials(around, expansion.variants, pretraining, before, asked)
-    return Plan(
+    ground = Ground(
         study=study,
         store=store,
-        record=_record(study, expansion, pretraining, trials, inspections, images).model_copy(
-            update={"controls": controlled.controls}
-        ),
-        variants=expansion.variants,
+        around=around,
+        controlled=controlled,
+        pretraining=pretraining,
         inspections=inspections,
         images=images,
-        trials=trials,
-        device=around.device,
-        environment=around.environment(),
-        warnings=(
-            *_warnings(study, trials, images, chosen),
-            *_notes(expansion, pretraining, trials),
+        chosen=chosen,
+        before=before,
+        rule=rule,
+        notes=(
+            *(describe_rule(rule, study, before) if rule else ()),
             *controlled.warnings,
             *map(describe_control, controlled.controls),
             *alike,
         ),
-        pretraining=pretraining,
     )
+    return settled(plan_trials(ground, asked))
+
+
+def plan_trials(ground: Ground, asked: Asked) -> Plan:
+    """Look every trial up: which there are, and which of them this run is to train."""
+    study, around, expansion = ground.study, ground.around, ground.controlled.expansion
+    trials = find_trials(around, expansion.variants, ground.pretraining, ground.before, asked)
+    return Plan(
+        study=study,
+        store=ground.store,
+        record=record_of(
+            study,
+            expansion,
+            ground.pretraining,
+            trials,
+            ground.inspections,
+            ground.images,
+            controls=ground.controlled.controls,
+            until_decided=ground.rule,
+            before=ground.before,
+        ),
+        variants=expansion.variants,
+        inspections=ground.inspections,
+        images=ground.images,
+        trials=trials,
+        device=around.device,
+        environment=around.environment(),
+        warnings=(
+            *_warnings(study, trials, ground.images, ground.chosen, by_rule=ground.rule is not None),
+            *_notes(expansion, ground.pretraining, trials),
+            *ground.notes,
+        ),
+        pretraining=ground.pretraining,
+        ground=ground,
+        asked=asked,
+    )
+
+
+def settled(plan: Plan) -> Plan:
+    """Where a rule gives the seeds out: with all that the trials finished so far entitle each variant to."""
+    while plan.ground is not None and plan.ground.rule is not None and plan.asked is not None:
+        found = report_of(plan.store, plan.record).looks.until_decided
+        given = plan.asked.given if found is None else found.given()
+        if given is None or given == plan.asked.given:
+            break
+        asked = replace(plan.asked, given=given)
+        plan = plan_trials(plan.ground, asked)
+    return plan
+
+
+def next_stage(plan: Plan, say: Callable[[str], None]) -> tuple[Plan, bool]:
+    """After all that was wanted has ended: the plan that follows from it, written, and whether it goes on.
+
+    say: told what the looks decided. Without a rule nothing follows.
+    """
+    if plan.ground is None or plan.ground.rule is None or plan.asked is None:
+        return plan, False
+    report = report_of(plan.store, plan.record)
+    note_look(plan.store, report)
+    for sentence in stage_sentences(report) if plan.wanted else ():
+        say(sentence)
+    # What failed in this run has been tried: another attempt is the user's to ask for.
+    asked = replace(plan.asked, retry_failed=False)
+    further = settled(plan_trials(plan.ground, asked))
+    further.store.write_plan(further.record)
+    wanted = {trial.job.trial_id for trial in further.wanted}
+    return further, bool(wanted - {trial.job.trial_id for trial in plan.wanted})
 
 
 def _images(
@@ -233,11 +317,16 @@ def _as_known(expansion: Expansion, names: frozenset[str]) -> frozenset[str]:
 
 
 def _warnings(
-    study: Study, trials: Sequence[Trial], images: dict[str, Images], chosen: frozenset[str]
+    study: Study,
+    trials: Sequence[Trial],
+    images: dict[str, Images],
+    chosen: frozenset[str],
+    *,
+    by_rule: bool,
 ) -> tuple[str, ...]:
     found: list[str] = []
     seeds = len({trial.job.seed for trial in trials})
-    if seeds < MIN_SEEDS_FOR_A_VERDICT:
+    if seeds < MIN_SEEDS_FOR_A_VERDICT and not by_rule:
         meaning = "one seed never yields a verdict" if seeds == 1 else "its comparisons are exploratory"
         found.append(
             f"{seeds} seed{'s' if seeds > 1 else ''}: {meaning}; a verdict needs {MIN_SEEDS_FOR_A_VERDICT}"
@@ -270,97 +359,3 @@ def _notes(expansion: Expansion, pretraining: Sequence[Variant], trials: Sequenc
                 f"epoch, and is trained again for them: seed{'s' if len(lost) > 1 else ''} {', '.join(lost)}"
             )
     return tuple(found)
-
-
-# The plan as a record
-
-
-def _record(
-    study: Study,
-    expansion: Expansion,
-    pretraining: Sequence[Variant],
-    trials: Sequence[Trial],
-    inspections: dict[str, Inspection],
-    images: dict[str, Images],
-) -> StudyPlan:
-    of: dict[str, list[Trial]] = defaultdict(list)
-    for trial in trials:
-        of[trial.variant.name].append(trial)
-    analysis = study.analysis.model_dump(mode="json")
-    claims = tuple(claim.model_dump(mode="json", exclude_none=True) for claim in study.claims)
-    content = json.dumps({"analysis": analysis, "claims": claims}, sort_keys=True)
-    return StudyPlan(
-        study=study.name,
-        title=study.title,
-        baseline=study.baseline,
-        seeds=tuple(dict.fromkeys(trial.job.seed for trial in trials)),
-        variants=tuple(
-            _planned(variant, of[variant.name], inspections[variant.name], images[variant.name])
-            for variant in expansion.variants
-        ),
-        pretraining=tuple(
-            _planned(variant, of[variant.name], inspections[variant.name], images[variant.name])
-            for variant in pretraining
-        ),
-        sweeps=expansion.sweeps,
-        designs=expansion.designs,
-        claims=claims,
-        analysis=analysis,
-        analysis_hash=hashlib.sha256(content.encode()).hexdigest(),
-        planned=datetime.now(UTC).isoformat(timespec="seconds"),
-        data=_data(expansion.variants[0], images[expansion.variants[0].name]),
-        recipe=_recipe(study, of[study.baseline][0].job),
-    )
-
-
-def _planned(
-    variant: Variant, trials: Sequence[Trial], inspection: Inspection, images: Images
-) -> PlannedVariant:
-    return PlannedVariant(
-        name=variant.name,
-        aliases=variant.aliases,
-        id=variant.id,
-        origin=variant.origin,
-        settings=variant.changed or {},
-        switches=variant.switches or {},
-        cost_id=cost_id(
-            variant.settings,
-            input_shape=images.shape,
-            classes=len(images.classes),
-            sources=source_fingerprints(variant.settings),
-        ),
-        trials={trial.job.seed: trial.job.trial_id for trial in trials},
-        done_before={trial.job.seed: trial.done_before for trial in trials if trial.done_before},
-        warnings=inspection.notes,
-    )
-
-
-def _data(baseline: Variant, images: Images) -> dict[str, Any]:
-    """What the baseline is trained on; a variant with other data says so in its settings."""
-    from ablate.data import split
-
-    settings = baseline.settings.data
-    rows = split(
-        images.train_labels,
-        fraction=settings.fraction,
-        validation=settings.validation,
-        seed=settings.split_seed,
-    )
-    return {
-        "source": images.source,
-        "fingerprint": images.fingerprint,
-        "classes": list(images.classes),
-        "train_count": len(rows.train),
-        "validation_count": len(rows.validation),
-        "test_count": len(images.test),
-        "image_shape": list(images.shape),
-        # Of a part of the classes nobody has counted them; the warnings tell those of the whole.
-        "duplicate_count": None if images.part_of else images.duplicate_count,
-    }
-
-
-def _recipe(study: Study, first: Job) -> dict[str, Any]:
-    plain = canonical(study.defaults)
-    if study.defaults.train.precision == "auto":
-        plain["train"]["precision"] = first.identity["precision"]
-    return {"data": plain["data"], "train": plain["train"]}

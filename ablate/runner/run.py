@@ -13,6 +13,7 @@ from ablate.display import Display, NullDisplay, Opening, WatchedTrial
 from ablate.errors import MachineError, StoreError
 from ablate.execute import Executor, InlineExecutor, LocalExecutor, Outcome
 from ablate.record import TrialRecord
+from ablate.runner.costs import measure_costs
 from ablate.runner.describe import plan_text
 from ablate.runner.gpus import largest_peak_bytes, worker_slots
 from ablate.runner.interrupts import INTERRUPTED, interruptible
@@ -27,8 +28,8 @@ from ablate.runner.job import (
 )
 from ablate.runner.losses import RETRIES, when_lost
 from ablate.runner.others import Others, take_after_worker
-from ablate.runner.plan import Plan, plan_study
-from ablate.runner.surroundings import Surroundings
+from ablate.runner.patience import Teller
+from ablate.runner.plan import Plan, next_stage, plan_study
 from ablate.runner.trials import Trial
 from ablate.spec import Study, to_yaml
 from ablate.store import Holder, Store, write_text
@@ -83,36 +84,42 @@ def run_study(
     force: Sequence[str] = (),
     fail_fast: bool = False,
     timeout: float | None = None,
+    until_decided: bool = False,
     dry_run: bool = False,
     display: Display | None = None,
 ) -> RunSummary:
     """Train what is missing, measure what each variant costs, write the report; print through `display` only.
 
     jobs: workers; by default a core each, or one a GPU. executor: a name in `EXECUTORS`, or an `Executor`.
-    timeout: seconds for one trial. An interrupt ends the run with exit code 130 and keeps all that is
+    timeout: seconds for one trial. until_decided: train in stages, and go on only with what the looks at the
+    results leave open. An interrupt ends the run with exit code 130 and keeps all that is
     finished.
     Raises what `plan_study` raises, before anything is written, and StoreError when the tree cannot be
     written to begin with; a tree that takes no more later on ends the run with exit code 1 and keeps all that
     is finished.
     """
     display = display or NullDisplay()
-    plan = plan_study(
-        study,
-        output=output,
-        seeds=seeds,
-        only=only,
-        exclude=exclude,
-        device=device,
-        retry_failed=retry_failed,
-        force=force,
-        say=display.note,
-    )
+    try:
+        plan = plan_study(
+            study,
+            output=output,
+            seeds=seeds,
+            only=only,
+            exclude=exclude,
+            device=device,
+            retry_failed=retry_failed,
+            force=force,
+            until_decided=until_decided,
+            tell=Teller(display.note, display.step),
+        )
+    finally:
+        display.step("")
     if dry_run:
         display.end(plan_text(plan), "")
         return _summary(plan, {}, None, 0)
     pool = _make_executor(executor, plan, device, jobs, timeout)
     plan.store.prepare()
-    plan.store.write_plan(plan.record)
+    plan.store.write_plan(plan.record.model_copy(update={"workers": pool.workers}))
     write_text(plan.store.study(study.name).study, study_as_run(study))
     plan.store.write_last(study.name)
     ended: dict[str, Ending] = {}
@@ -120,8 +127,11 @@ def run_study(
     with interruptible():
         try:
             with contextlib.closing(pool):
-                _train(plan, pool, ended, others, display, fail_fast=fail_fast, timeout=timeout)
-            _measure_costs(plan, display)
+                while _train(plan, pool, ended, others, display, fail_fast=fail_fast, timeout=timeout):
+                    plan, goes_on = next_stage(plan, display.note)
+                    if not goes_on:
+                        break
+            measure_costs(plan, display)
             report = _write_report(plan, display)
             remove_left_over(plan.store, study.name)
             summary = _summary(plan, ended, report, None, others.finished)
@@ -156,16 +166,17 @@ def _train(
     *,
     fail_fast: bool,
     timeout: float | None,
-) -> None:
-    """Fill `ended` as trials end. What did not end leaves no trace that counts."""
+) -> bool:
+    """Fill `ended` as trials end; whether all did. What did not end leaves no trace that counts."""
     watched = tuple(_watched(trial) for wave in plan.waves for trial in wave)
     done = sum(trial.state == "done" and not trial.wanted for trial in plan.selected)
     display.start(Opening(plan.study.name, len(plan.selected), done, watched, pool.workers, plan.store))
-    for note in (*plan.warnings, *_skipped(plan)):
+    for note in (*plan.warnings, *_skipped(plan)) if not ended else ():  # a later stage has told them
         display.note(f"note: {note}")
     own_process = not isinstance(pool, InlineExecutor)
     work: list[Job] = []
     workers = pool.workers  # it may end with fewer
+    whole = False
     try:
         for wave in plan.waves:
             work = [_for_worker(trial.job) if own_process else trial.job for trial in wave]
@@ -187,18 +198,21 @@ def _train(
                         ended[record.id] = record.status
                         display.finished(named[record.id], record)
                         if fail_fast and record.status == "failed":
-                            return
+                            return False
                 finished, work = others.wait()
                 for record in finished:
                     ended[record.id] = record.status
                     display.finished(named[record.id], record)
+        whole = True
     finally:
-        pool.cancel()
+        if not whole:
+            pool.cancel()
         # Trials start in order, so only these can have begun; others may belong to a run beside this one.
         begun = [job for job in work if job.trial_id not in ended and job.trial_id not in others]
         for job in begun[:workers]:
             with contextlib.suppress(StoreError):  # a full disk is being told of already
                 _tidy_up(job)
+    return whole
 
 
 def _tidy_up(job: Job) -> None:
@@ -266,36 +280,13 @@ def _make_executor(
     slots = worker_slots(plan.device, device, jobs, lambda: largest_peak_bytes(plan))
     return LocalExecutor(
         environment=WORKER_ENVIRONMENT,
-        slots=slots[: max(1, len(plan.wanted))],
+        # Under a rule the first stage may have less to train than those after it.
+        slots=slots if plan.record.until_decided else slots[: max(1, len(plan.wanted))],
         initializer=load_libraries,
     )
 
 
 # After training
-
-
-def _measure_costs(plan: Plan, display: Display) -> None:
-    """Once a variant and machine, in this process, when no worker runs: nothing disturbs the figures."""
-    from ablate.trial import measure_cost
-
-    around = Surroundings(plan.store, plan.device)
-    missing = [
-        variant
-        for variant in plan.variants
-        if plan.environment.machine
-        not in {cost.machine for cost in plan.store.read_costs(plan.planned(variant.name).cost_id)}
-    ]
-    if missing:
-        display.note(f"measuring what {len(missing)} variants cost")
-    for variant in missing:
-        images = plan.images[variant.name]
-        cost = measure_cost(
-            variant.settings,
-            image_shape=images.shape,
-            classes=len(images.classes),
-            environment=around.environment(deterministic=variant.settings.train.deterministic),
-        )
-        plan.store.write_cost(cost.model_copy(update={"id": plan.planned(variant.name).cost_id}))
 
 
 def _write_report(plan: Plan, display: Display) -> Path:
@@ -338,6 +329,17 @@ def _names_of_failed(plan: Plan, ended: Mapping[str, str]) -> list[str]:
     ]
 
 
+def _never_trained(plan: Plan, ended: Mapping[str, str]) -> list[str]:
+    """Variants that this run left out and no other has trained: easily missed in a report of effects."""
+    asked_for = {trial.variant.name for trial in plan.selected}
+    done = {
+        trial.variant.name
+        for trial in plan.trials
+        if ended.get(trial.job.trial_id, trial.state) == "done" or trial.variant.name in asked_for
+    }
+    return [variant.name for variant in plan.variants if variant.name not in done]
+
+
 def _message(summary: RunSummary, plan: Plan, ended: dict[str, Ending], stopped_by: StoreError | None) -> str:
     lines: list[str] = []
     rest = "run the same command again for the rest"
@@ -348,7 +350,7 @@ def _message(summary: RunSummary, plan: Plan, ended: dict[str, Ending], stopped_
         return f"stopped: {stopped_by}\n{kept_so_far}"
     if summary.exit_code == INTERRUPTED:
         return f"interrupted: {kept_so_far}"
-    if not plan.wanted:
+    if not plan.wanted and not ended:
         lines.append(f"nothing was left to train: {summary.done} of {summary.total} trials are done")
     else:
         lines.append(f"{summary.trained} trained; {summary.done} of {summary.total} trials are done")
@@ -369,6 +371,8 @@ def _message(summary: RunSummary, plan: Plan, ended: dict[str, Ending], stopped_
         )
     if summary.missing:
         lines.append(f"{summary.missing} were not started; run the same command again for them")
+    if left_out := _never_trained(plan, ended):
+        lines.append(f"without any finished trial, and not asked for in this run: {', '.join(left_out)}")
     if summary.report is not None:
         lines.append(f"report: {summary.report}")
     return "\n".join(lines)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ablate.errors import StoreError
 from ablate.record import PlannedVariant, StudyPlan, TrialRecord
 from ablate.runner.job import Job, mark_of
 from ablate.runner.pretraining import last_weights_kept
 from ablate.runner.surroundings import Surroundings
-from ablate.store import Store
+from ablate.store import Damaged, Store, find_damage, together
 from ablate.variants import Variant, changed_fields
 
 
@@ -36,13 +35,20 @@ class Trial:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a run was asked for. variants, forced: names. seeds: to train now. all_seeds: of the plan."""
+    """What a run was asked for. variants, forced: names. seeds: to train now. all_seeds: of the plan.
+
+    given: the seeds of each variant by name, where a rule gives them out; None: every variant has them all.
+    """
 
     variants: frozenset[str]
     forced: frozenset[str]
     seeds: frozenset[int]
     all_seeds: tuple[int, ...]
     retry_failed: bool
+    given: Mapping[str, tuple[int, ...]] | None = None
+
+    def includes(self, variant: Variant, seed: int) -> bool:
+        return self.given is None or seed in self.given.get(variant.name, ())
 
 
 def find_trials(
@@ -54,10 +60,10 @@ def find_trials(
 ) -> tuple[Trial, ...]:
     """Those of pretrainings first, then breadth first: an interrupted study is then a balanced one.
 
-    before: the plan of the last run. Raises StoreError naming every record that cannot be read.
+    before: the plan of the last run. Raises StoreError naming every file that cannot be read.
     """
     earlier = {each.name: each for each in (*before.pretraining, *before.variants)} if before else {}
-    torn: list[str] = []
+    torn: list[Damaged] = []
     jobs = {
         job.trial_id: job
         for seed in asked.all_seeds
@@ -67,6 +73,8 @@ def find_trials(
     trials = []
     for seed in asked.all_seeds:
         for variant in variants:
+            if not asked.includes(variant, seed):
+                continue
             job = around.job(variant.settings, seed, variant.id)
             # What a pretraining is may be a variant, too: its weights are needed then.
             job = replace(jobs.get(job.trial_id, job), variant_id=variant.id)
@@ -76,7 +84,7 @@ def find_trials(
             trials.append(replace(trial, selected=selected, wanted=wanted))
     first = _pretraining_trials(around, pretraining, trials, earlier, torn, asked)
     if torn:
-        raise StoreError("\n".join(dict.fromkeys(torn)))
+        raise together((*torn, *(find_damage(around.store, before) if before else ())))
     return (*first, *trials)
 
 
@@ -85,7 +93,7 @@ def _pretraining_trials(
     pretraining: Sequence[Variant],
     trials: Sequence[Trial],
     earlier: dict[str, PlannedVariant],
-    torn: list[str],
+    torn: list[Damaged],
     asked: Asked,
 ) -> tuple[Trial, ...]:
     """From the last that is started from to the first: each is wanted if what is wanted needs its weights."""
@@ -144,15 +152,15 @@ def _missing(trial: Trial, asked: Asked) -> bool:
 
 
 def _known(
-    store: Store, variant: Variant, job: Job, earlier: PlannedVariant | None, torn: list[str]
+    store: Store, variant: Variant, job: Job, earlier: PlannedVariant | None, torn: list[Damaged]
 ) -> Trial:
     """What the store says of it; what cannot be read goes to `torn`."""
     known = was = None
     try:
         known = store.read_trial(job.trial_id)
         was = _last_done(store, earlier, job.seed, job.trial_id) if known is None else None
-    except StoreError as error:
-        torn.append(str(error))
+    except Damaged as damage:
+        torn.append(damage)
     return Trial(
         variant=variant,
         job=replace(job, replaces=mark_of(known)),
@@ -172,7 +180,10 @@ def _last_done(store: Store, earlier: PlannedVariant | None, seed: int, trial_id
     if earlier is None:
         return None
     for earlier_id in (earlier.trials.get(seed), earlier.done_before.get(seed)):
-        record = store.read_trial(earlier_id) if earlier_id not in (None, trial_id) else None
+        try:
+            record = store.read_trial(earlier_id) if earlier_id not in (None, trial_id) else None
+        except Damaged:  # of settings that are no more: nothing of this run depends on it
+            continue
         if record is not None and record.status == "done":
             return record
     return None

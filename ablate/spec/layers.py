@@ -14,8 +14,9 @@ from ablate.spec.dotted import lay_over
 from ablate.spec.faults import Fault, Findings
 from ablate.spec.generators import Generator
 from ablate.spec.source import Place, dotted
-from ablate.spec.study import Tune, VariantSpec, variant_data
+from ablate.spec.study import VariantSpec, variant_data
 from ablate.spec.sweeps import Design
+from ablate.spec.tune import Tune
 
 
 def check_layers(
@@ -99,6 +100,11 @@ def _check_generator(findings: Findings, place: Place, generator: Generator, bas
 
 
 def _check_tune(findings: Findings, tune: Tune, base: Mapping[str, Any]) -> None:
+    for fault in faults_of_layer(base, tune.overrides):
+        setting = _own_key(fault, tune.overrides)
+        own: Place = () if setting is None else (setting, *fault.place[len(setting.split(".")) :])
+        findings.add(fault, ("tune", "set", *own), name=f"tune.set: {dotted(fault.place)}")
+    base = lay_over(base, tune.overrides)[0]
     for key, dimension in tune.space.items():
         for inner, value in dimension.ends():
             for fault in _faults_in_search(tune, base, key, value):

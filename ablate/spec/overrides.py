@@ -17,7 +17,8 @@ from pydantic import BaseModel
 from ablate.errors import Problem, Problems, StudyError
 from ablate.spec.dotted import SECTIONS, check_key, keys_of, known_keys, lay_over, nearest_key
 from ablate.spec.source import COMMAND_LINE, Document, Place, dotted, parse_value
-from ablate.spec.study import Analysis, Study, Tune
+from ablate.spec.study import Analysis, Study
+from ablate.spec.tune import Tune
 
 # Sections of the file whose keys can be set one by one.
 _NESTED: dict[str, type[BaseModel]] = {"analysis": Analysis, "tune": Tune}

@@ -18,7 +18,8 @@ from ablate.spec.layers import chain, check_named
 from ablate.spec.names import pretraining_of
 from ablate.spec.references import circle_of
 from ablate.spec.source import Place
-from ablate.spec.study import Tune, VariantSpec, variant_data
+from ablate.spec.study import VariantSpec, variant_data
+from ablate.spec.tune import Tune
 from ablate.spec.words import show
 
 WEIGHTS = "model.weights"

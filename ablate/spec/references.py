@@ -11,8 +11,9 @@ from ablate.spec.faults import Fault, Findings
 from ablate.spec.generators import Generator, generated_names
 from ablate.spec.names import variant_name_fault
 from ablate.spec.source import Place
-from ablate.spec.study import Control, Tune, VariantSpec
+from ablate.spec.study import Control, VariantSpec
 from ablate.spec.sweeps import Design, Sweep
+from ablate.spec.tune import Tune
 from ablate.spec.words import show
 
 
@@ -95,9 +96,27 @@ def check_users(
             _check_interaction(
                 findings, place, claim, [x for x in generators.values() if isinstance(x, Design)]
             )
-    if tune is not None and tune.start is not None:
+    if tune is not None:
+        _check_tune(findings, tune, variants, names)
+
+
+def check_tuning_seeds(findings: Findings, tune: Tune, reported: tuple[int, ...]) -> None:
+    """A seed that took part in the choice would favour what was chosen."""
+    both = [seed for seed in tune.seeds or () if seed in reported]
+    if both:
+        message = (
+            f"{', '.join(map(str, both))} {'are' if len(both) > 1 else 'is'} among the seeds of the study"
+        )
+        hint = "leave it out, or name seeds that the study does not report"
+        findings.add(Fault(("tune", "seeds"), message, hint=hint))
+
+
+def _check_tune(
+    findings: Findings, tune: Tune, variants: Mapping[str, VariantSpec], names: tuple[str, ...]
+) -> None:
+    if tune.start is not None:
         _must_exist(findings, ("tune", "from"), tune.start, variants)
-    for index, name in enumerate(tune.also if tune is not None else ()):
+    for index, name in enumerate(tune.also):
         _must_exist(findings, ("tune", "also", index), name, names)
 
 
@@ -160,7 +179,7 @@ def _check_trend(findings: Findings, place: Place, claim: Trend, sweeps: list[Sw
 
 
 def _check_interaction(findings: Findings, place: Place, claim: Interaction, designs: list[Design]) -> None:
-    factorials = [design for design in designs if design.kind == "factorial"]
+    factorials = [design for design in designs if design.kind in ("factorial", "chain")]
     wanted = {*claim.of, *claim.within}
     if any(wanted <= set(design.factors) for design in factorials):
         return

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from ablate.spec.claims import Claim, Metric
+from ablate.spec.claims import Claim
 from ablate.spec.dotted import lay_over
 from ablate.spec.generators import Generator
 from ablate.spec.matrix import Matrix
@@ -15,6 +15,7 @@ from ablate.spec.names import StudyName
 from ablate.spec.settings import Frozen, Settings
 from ablate.spec.source import Document
 from ablate.spec.sweeps import Design, Sweep
+from ablate.spec.tune import Tune
 from ablate.spec.words import must_be, refuse
 
 MAX_SEEDS = 1000
@@ -81,73 +82,6 @@ class Analysis(Frozen):
     correction: Literal["holm", "none"] = "holm"
     margin: float = Field(0.5, gt=0, le=100)
     level: float = Field(0.05, gt=0, lt=0.5)
-
-
-def _to_number(value: Any) -> Any:
-    """A whole number stays one: whether a range is of whole numbers depends on it."""
-    if value is not None and (not isinstance(value, int | float) or isinstance(value, bool)):
-        raise must_be("a number", value)
-    return value
-
-
-Number = Annotated[Any, BeforeValidator(_to_number), WithJsonSchema({"type": "number"})]
-
-
-def _list_as_values(data: Any) -> Any:
-    return {"values": data} if isinstance(data, list) else data
-
-
-class Dimension(Frozen):
-    """One setting of a search: `values`, or a range from `low` to `high`, in steps or on a log scale."""
-
-    values: (
-        Annotated[tuple[Any, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)] | None
-    ) = None
-    low: Number = None
-    high: Number = None
-    step: Number = None
-    log: bool = False
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_list(cls, data: Any) -> Any:
-        return _list_as_values(data)
-
-    @model_validator(mode="after")
-    def _complete(self) -> Dimension:
-        if self.values is not None:
-            if not self.values:
-                raise refuse("must not be empty: give at least one value")
-            if (self.low, self.high, self.step, self.log) != (None, None, None, False):
-                raise refuse("has both values and a range; keep one")
-            return self
-        if self.low is None or self.high is None:
-            raise refuse("needs a list of values, or low and high")
-        if not self.low < self.high:
-            raise must_be(f"greater than low ({self.low})", self.high, place=("high",))
-        if self.log and self.low <= 0:
-            raise must_be("greater than 0 on a log scale", self.low, place=("low",))
-        if self.step is not None and self.step <= 0:
-            raise must_be("greater than 0", self.step, place=("step",))
-        if self.log and self.step is not None:
-            raise refuse("a log scale takes no step", place=("step",))
-        return self
-
-    def ends(self) -> tuple[tuple[str | int, Any], ...]:
-        """Values to try a setting with, each with its key: all of a list, both ends of a range."""
-        if self.values is not None:
-            return tuple(enumerate(self.values))
-        return (("low", self.low), ("high", self.high))
-
-
-class Tune(Frozen):
-    """A search. `start`: the variant searched around (null: the defaults); `also`: others to tune as much."""
-
-    space: dict[str, Dimension] = Field(min_length=1)
-    trials: int = Field(20, ge=1, le=1_000_000)
-    objectives: dict[Metric, Literal["maximize", "minimize"]] = Field({"accuracy": "maximize"}, min_length=1)
-    start: str | None = Field(None, alias="from")
-    also: Annotated[tuple[str, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)] = ()
 
 
 class Head(Frozen):

@@ -125,9 +125,10 @@ class Design(Frozen):
     factorial: all of them, named by what is on ("multi-scale+channel"; all off: "none").
     leave-one-out: all on ("full"), and each alone off ("-channel").
     add-one: all off ("none"), and each alone on ("+channel").
+    chain: the cells of a factorial, told as parts added in the order of the switches, and as Shapley shares.
     """
 
-    kind: Literal["factorial", "leave-one-out", "add-one"]
+    kind: Literal["factorial", "leave-one-out", "add-one", "chain"]
     start: str = Field(alias="from", description="the variant whose other settings every cell has")
     switches: dict[PartName, str] = Field(min_length=1, max_length=8, description="factor: dotted setting")
 

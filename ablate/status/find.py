@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ablate.errors import StoreError, did_you_mean
-from ablate.store import Store
+from ablate.store import Damaged, Store
 
 _SHOWN = 6  # of the names that a message lists
 
@@ -90,9 +90,12 @@ def _all_names(store: Store) -> list[str]:
 
 
 def _planned(store: Store) -> Iterator[tuple[str, str, str]]:
-    """(study, "VARIANT/SEED", trial id) of every planned trial, aliases included."""
+    """(study, "VARIANT/SEED", trial id) of every trial of the plans that can be read, aliases included."""
     for study in store.studies():
-        plan = store.read_plan(study)
+        try:
+            plan = store.read_plan(study)
+        except Damaged:  # says nothing of the other studies' trials
+            continue
         if plan is None:
             continue
         for variant in (*plan.pretraining, *plan.variants):

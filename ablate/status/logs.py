@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from ablate.failures import way_out
 from ablate.record import Failure
-from ablate.store import Store, TrialPaths
+from ablate.store import Damaged, Store, TrialPaths
 
 INTERVAL_S = 0.5
 
@@ -35,8 +36,7 @@ def follow_log(
     """Write the log as it grows, until the trial has ended; one that has not begun is waited for."""
     tail: _Tail | None = None
     while True:
-        held = store.holder(trial_id) is not None
-        over = not held and store.read_trial(trial_id) is not None
+        over = store.holder(trial_id) is None and _has_ended(store, trial_id)
         # Asked before reading, so that what was written until the end is read after it.
         current = store.confined(_current(store, trial_id).log)
         if tail is None or (current.exists() and tail.path != current):
@@ -46,6 +46,13 @@ def follow_log(
             write(_ending(store, trial_id))
             return
         sleep(INTERVAL_S)
+
+
+def _has_ended(store: Store, trial_id: str) -> bool:
+    try:
+        return store.read_trial(trial_id) is not None
+    except Damaged:  # nothing more will come of it
+        return True
 
 
 class _Tail:
@@ -78,13 +85,16 @@ def _ending(store: Store, trial_id: str) -> str:
     """How it stands with the trial, as far as the log does not say."""
     if (holder := store.holder(trial_id)) is not None:
         return f"running ({holder})\n"
-    record = store.read_trial(trial_id)
+    try:
+        record = store.read_trial(trial_id)
+    except Damaged as damage:
+        return f"damaged: {damage}\n"
     if record is None:
         begun = store.trial(trial_id).folder.is_dir()
         return "not finished: `ablate run` takes it up\n" if begun else "not begun yet\n"
     if record.failure is None:
         return ""
-    return _failure(record.failure, _text(store.trial(trial_id).log))
+    return _failure(record.failure, _text(store.trial(trial_id).log)) + f"way out: {way_out(record)}\n"
 
 
 def _failure(failure: Failure, log: str) -> str:

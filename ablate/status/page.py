@@ -13,15 +13,17 @@ from rich.live import Live
 from rich.text import Text
 
 from ablate.display import duration
+from ablate.record import Failure
 from ablate.status.read import State, StudyStatus, TrialStatus, read_study
 from ablate.store import Progress, Store, Watch
 
-STATES: tuple[State, ...] = ("done", "running", "failed", "pending")
+STATES: tuple[State, ...] = ("done", "running", "failed", "pending", "damaged")
 INTERVAL_S = 2.0
 
 
 def render_status(store: Store, name: str) -> str:
-    """A page of text: the counts, a line a running trial, a line a failed one, and a row a variant."""
+    """A page of text: the counts, a line a running trial, two a failed one, a row a variant, and what is
+    damaged."""
     return render_page(read_study(store, name))
 
 
@@ -29,9 +31,13 @@ def render_page(status: StudyStatus) -> str:
     lines = [_counts(status)]
     lines += [f"  running  {_named(trial)}: {_live(trial)}" for trial in status.of("running")]
     failed = status.of("failed")
-    lines += [f"  failed   {_named(trial)}: {trial.message} ({trial.trial_id})" for trial in failed]
+    for way_out in dict.fromkeys(trial.way_out for trial in failed):
+        alike = [trial for trial in failed if trial.way_out == way_out]
+        lines += [f"  failed   {_named(trial)}: {trial.message} ({trial.trial_id})" for trial in alike]
+        lines.append(f"           way out: {way_out}")
     if failed:
         lines.append(f"  `ablate logs {failed[0].trial_id}` shows the log and the traceback")
+    lines += _damage(status)
     lines.append("")
     width = max((len(trial.variant) for trial in status.trials), default=0)
     by_variant = Counter((trial.variant, trial.state) for trial in status.trials)
@@ -41,8 +47,16 @@ def render_page(status: StudyStatus) -> str:
     return "\n".join(lines)
 
 
+def _damage(status: StudyStatus) -> list[str]:
+    """Every file that is damaged, then, once, the ways out."""
+    damaged = [(trial, trial.damage) for trial in status.of("damaged") if trial.damage is not None]
+    lines = [f"  damaged  {_named(trial)}: {damage.where} {damage.fault}" for trial, damage in damaged]
+    return [*lines, *(f"           {way}" for way in dict.fromkeys(damage.way_out for _, damage in damaged))]
+
+
 def _counts(status: StudyStatus) -> str:
-    said = ", ".join(f"{len(status.of(state))} {state}" for state in STATES)
+    counts = {state: len(status.of(state)) for state in STATES}
+    said = ", ".join(f"{count} {state}" for state, count in counts.items() if count or state != "damaged")
     rest = "" if status.eta_s is None else f"; about {duration(status.eta_s)} left"
     return f"{status.study}: {said} of {len(status.trials)} trials{rest}"
 
@@ -95,7 +109,18 @@ def _trial_json(trial: TrialStatus) -> dict[str, Any]:
         "host": host,
         "pid": trial.holder.pid if trial.holder else trial.progress.pid if trial.progress else None,
         "progress": _progress_json(trial.progress),
-        "failure": None if failure is None else {"kind": failure.kind, "message": failure.message},
+        "failure": None if failure is None else _failure_json(failure, trial.way_out),
+        "damage": None if trial.damage is None else str(trial.damage),
+    }
+
+
+def _failure_json(failure: Failure, way_out: str) -> dict[str, str]:
+    return {
+        "kind": failure.kind,
+        "error": failure.error,
+        "message": failure.message,
+        "where": failure.where,
+        "way_out": way_out,
     }
 
 

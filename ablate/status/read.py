@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ablate.errors import StoreError
+from ablate.failures import headline, way_out
 from ablate.record import Failure, StudyPlan, TrialRecord
 from ablate.status.find import known_studies
-from ablate.store import STALE_AFTER_S, Holder, Progress, Store, Watch
+from ablate.store import STALE_AFTER_S, Damaged, Holder, Progress, Store, Watch
 
 # A trial reports at least twice a minute unless its epochs' evaluation takes longer; a dead one never again.
 FRESH_S = 60.0
-State = Literal["done", "running", "failed", "pending"]
+State = Literal["done", "running", "failed", "pending", "damaged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class TrialStatus:
     """One planned trial. accuracy: percent, of the test set once done, of training while running.
 
     holder: the process that trains it. seconds: that its training took, or will take as far as it shows; None
-    while nothing tells.
+    while nothing tells. way_out: of a failed one. damage: why its record cannot be read.
     """
 
     variant: str
@@ -36,13 +37,16 @@ class TrialStatus:
     holder: Holder | None = None
     failure: Failure | None = None
     seconds: float | None = None
+    way_out: str = ""
+    damage: Damaged | None = None
 
     @property
     def message(self) -> str:
-        """Kind and first line of the failure."""
+        """Kind, class and first line of the failure, and where in the user's code it was."""
         if self.failure is None:
             return ""
-        return f"{self.failure.kind}: {self.failure.message.partition(chr(10))[0]}"
+        where = self.failure.where
+        return headline(self.failure) + ("" if where in self.failure.message else f", at {where}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,10 @@ def _statuses(store: Store, plan: StudyPlan, now: float, watch: Watch | None) ->
 def _status(
     store: Store, variant: str, seed: int, trial_id: str, now: float, watch: Watch | None
 ) -> TrialStatus:
-    record = store.read_trial(trial_id)
+    try:
+        record = store.read_trial(trial_id)
+    except Damaged as damage:
+        return TrialStatus(variant, seed, trial_id, "damaged", damage=damage)
     # One with a record runs only where it is trained again; else the record came while we looked.
     if record is None or store.trial_again(trial_id).folder.is_dir():
         holder, progress = _holder(store, trial_id, now, watch), store.read_progress(trial_id)
@@ -144,7 +151,7 @@ def _ended(variant: str, seed: int, trial_id: str, record: TrialRecord | None) -
     if record is None:
         return TrialStatus(variant, seed, trial_id, "pending")
     if record.status == "failed":
-        return TrialStatus(variant, seed, trial_id, "failed", failure=record.failure)
+        return TrialStatus(variant, seed, trial_id, "failed", failure=record.failure, way_out=way_out(record))
     accuracy = record.metrics.accuracy if record.metrics is not None else None
     return TrialStatus(variant, seed, trial_id, "done", accuracy, seconds=record.wall_s)
 

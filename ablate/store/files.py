@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,6 +65,11 @@ def sha256_of(path: Path) -> str | None:
     return f"sha256:{digest.hexdigest()}"
 
 
+def sha256_of_bytes(content: bytes) -> str:
+    """The same of a file's content that is at hand."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
 def _sync_folder(folder: Path) -> None:
     """The rename itself reaches the disk with its folder. Some file systems, and Windows, cannot sync one."""
     with contextlib.suppress(OSError):
@@ -93,11 +99,29 @@ def takes_no_more(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in {*_FULL, errno.EROFS}
 
 
+def _how_full(error: OSError, path: Path) -> str:
+    """Which file system it is, and what is left there."""
+    at = path.absolute()
+    while not (at.exists() and at.is_mount()) and at != at.parent:
+        at = at.parent
+    if error.errno == errno.EDQUOT:
+        return f"your quota on the file system at {at} is full"
+    try:
+        usage = shutil.disk_usage(at)
+    except OSError:
+        return f"the disk is full (the file system at {at})"
+    free, total = (f"{size / 1e6:,.1f} MB" for size in (usage.free, usage.total))
+    left = f"{free} of {total} free"
+    if hasattr(os, "statvfs") and not os.statvfs(at).f_favail and os.statvfs(at).f_files:
+        left = f"{free} free, but no room for another file: its inodes are used up"
+    return f"the disk is full (the file system at {at}: {left})"
+
+
 def sentence(error: OSError, verb: str, path: Path) -> str:
     """What happened to `path`, and the way out."""
     if error.errno in _FULL:
         return (
-            f"cannot {verb} {path}: the disk or the quota is full\n"
+            f"cannot {verb} {path}: {_how_full(error, path)}\n"
             "    free some space and run again: what is finished is kept, only what is missing is done"
         )
     if error.errno in _FORBIDDEN:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ablate.errors import StoreError
 from ablate.record import CostRecord, Look, Record, StudyPlan, TrialRecord
-from ablate.store.files import explained, sha256_of, write_text
+from ablate.store.files import explained, sha256_of, sha256_of_bytes, write_text
+from ablate.store.first_written import merged
 from ablate.store.locks import Holder, Lock, Seen, Watch, look, remove, take
 from ablate.store.paths import (
     ID,
@@ -22,7 +23,7 @@ from ablate.store.paths import (
     confined,
 )
 from ablate.store.progress import Progress, read_progress
-from ablate.store.reading import WAY_OUT, entries, read_arrays, read_bytes, read_csv, read_record
+from ablate.store.reading import Damaged, entries, read_arrays, read_bytes, read_csv, read_record
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -75,9 +76,7 @@ class Store:
         path = self.confined(self.trial(trial_id).record)
         record = read_record(path, TrialRecord)
         if record is not None and record.id != trial_id:
-            raise StoreError(
-                f"{path}: the record says trial {record.id}, its folder says {trial_id}\n{WAY_OUT}"
-            )
+            raise Damaged(path, f"is of another trial: it says {record.id}, its folder says {trial_id}")
         return record
 
     def write_trial(self, record: TrialRecord) -> TrialRecord:
@@ -105,34 +104,41 @@ class Store:
         """Of every trial that has a folder, ended or not."""
         return entries(self.root / "trials", ID)
 
-    def read_epochs(self, trial_id: str) -> list[dict[str, float | None]]:
-        """Rows of epochs.csv, an empty cell as None; no rows where there is no file."""
-        return self._read_curve(trial_id, self.trial(trial_id).epochs)
+    def read_epochs(self, trial_id: str, record: TrialRecord | None = None) -> list[dict[str, float | None]]:
+        """Rows of epochs.csv, an empty cell as None; no rows where there is no file.
+
+        record: of the trial, which need not be read once more to see what it vouches for.
+        """
+        return self._read_curve(trial_id, self.trial(trial_id).epochs, record)
 
     def read_steps(self, trial_id: str) -> list[dict[str, float | None]]:
         """Rows of steps.csv: step, epoch, loss, accuracy (percent)."""
         return self._read_curve(trial_id, self.trial(trial_id).steps)
 
-    def _read_curve(self, trial_id: str, path: Path) -> list[dict[str, float | None]]:
+    def _read_curve(
+        self, trial_id: str, path: Path, record: TrialRecord | None = None
+    ) -> list[dict[str, float | None]]:
         content = read_bytes(self.confined(path))
         if content is None:
             return []
         rows = read_csv(path, content)
-        self._check_vouched(trial_id, path)
+        self._check_vouched(trial_id, path, content, record)
         return rows
 
-    def read_predictions(self, trial_id: str) -> dict[str, NDArray[Any]] | None:
+    def read_predictions(
+        self, trial_id: str, record: TrialRecord | None = None
+    ) -> dict[str, NDArray[Any]] | None:
         """The arrays of predictions.npz, each [N] over the test images; None where there is no file.
 
         label, predicted (last epoch), predicted_best (best validation epoch), index (row in the source's test
-        set): int64; probability (of the predicted class, last epoch): float32.
+        set): int64; probability (of the predicted class, last epoch): float32. record: see `read_epochs`.
         """
         path = self.trial(trial_id).predictions
         content = read_bytes(self.confined(path))
         if content is None:
             return None
         arrays = read_arrays(path, content, PREDICTION_ARRAYS)
-        self._check_vouched(trial_id, path)
+        self._check_vouched(trial_id, path, content, record)
         return arrays
 
     def check_files(self, trial_id: str) -> None:
@@ -140,16 +146,21 @@ class Store:
         for path in self.trial(trial_id).vouched:
             self._check_vouched(trial_id, path)
 
-    def _check_vouched(self, trial_id: str, path: Path) -> None:
-        record = self.read_trial(trial_id)
+    def _check_vouched(
+        self, trial_id: str, path: Path, content: bytes | None = None, record: TrialRecord | None = None
+    ) -> None:
+        record = record or self.read_trial(trial_id)
         vouched = None if record is None else record.files.get(path.name)
-        found = None if vouched is None else sha256_of(self.confined(path))
+        if vouched is None:
+            return
+        found = sha256_of(self.confined(path)) if content is None else sha256_of_bytes(content)
         if found not in (None, vouched):
-            raise StoreError(
-                f"{path} is not the file that record.json beside it vouches for (SHA-256): the folder holds "
-                "files of two runs, or the file was edited\n"
-                f"    if it was copied from another machine, copy the whole folder {path.parent.name} again, "
-                "from one of them; else remove the folder and run again"
+            raise Damaged(
+                path,
+                "is not the file that record.json beside it vouches for (SHA-256): the folder holds "
+                "files of two runs, or the file was edited",
+                f"if it was copied from another machine, copy the whole folder {path.parent.name} again, "
+                "from one of them; else remove the folder and run again",
             )
 
     def read_progress(self, trial_id: str) -> Progress | None:
@@ -206,11 +217,16 @@ class Store:
 
     def read_costs(self, cost_id: str) -> tuple[CostRecord, ...]:
         """One record a machine, by machine name."""
+        read = map(self.read_cost, self.cost_paths(cost_id))
+        return tuple(record for record in read if record is not None)
+
+    def cost_paths(self, cost_id: str) -> list[Path]:
         folder = self.root / "costs" / checked_name(cost_id, ID, "cost id")
         with explained("read", folder):
-            paths = sorted(path for path in folder.glob("*.json") if MACHINE_NAME.fullmatch(path.stem))
-        read = (read_record(self.confined(path), CostRecord) for path in paths)
-        return tuple(record for record in read if record is not None)
+            return sorted(path for path in folder.glob("*.json") if MACHINE_NAME.fullmatch(path.stem))
+
+    def read_cost(self, path: Path) -> CostRecord | None:
+        return read_record(self.confined(path), CostRecord)
 
     def write_cost(self, record: CostRecord) -> None:
         write_text(self.confined(self.cost(record.id, record.machine)), _dump(record))
@@ -239,16 +255,23 @@ class Store:
     def write_plan(self, plan: StudyPlan) -> StudyPlan:
         """Write the plan, and give back what was written.
 
-        `planned` stays the date on which these claims and this analysis were first written, and no look is
-        ever forgotten: together they show whether a claim came before or after the results were seen.
+        `planned` stays the date on which these claims and this analysis were first written, `first_written`
+        says so of each, and no look is ever forgotten: together they show what came before the results were
+        seen, and what after.
         """
         before = self.read_plan(plan.study)
+        dates = merged(plan, before)
         if before is not None:
             same = before.analysis_hash == plan.analysis_hash
             looks = (*before.looks, *(look for look in plan.looks if look not in before.looks))
             plan = plan.model_copy(
-                update={"planned": before.planned if same else plan.planned, "looks": looks},
+                update={
+                    "planned": before.planned if same else plan.planned,
+                    "looks": looks,
+                    "workers": plan.workers or before.workers,
+                },
             )
+        plan = plan.model_copy(update={"first_written": dates})
         paths = self.study(plan.study)
         for folder in (paths.folder, paths.tables, paths.figures):
             self._confined_whole(folder)

@@ -14,9 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import yaml
-from pydantic import ValidationError
-
 from ablate.environment import describe, devices, require_torch, resolve_device
 from ablate.errors import AblateError, StoreError
 from ablate.execute import describe_error
@@ -24,7 +21,7 @@ from ablate.record import Environment, TrialRecord
 from ablate.spec.names import pretraining_of
 from ablate.spec.settings import Settings
 from ablate.status import find_trial
-from ablate.store import Store, sha256_of
+from ablate.store import Store, read_settings, sha256_of
 from ablate.variants import (
     changed_fields,
     identity_hash,
@@ -187,20 +184,9 @@ def _wrong_accuracies(store: Store, record: TrialRecord) -> Iterator[str]:
 
 def _settings(store: Store, record: TrialRecord) -> Settings:
     """In the precision of the record: `auto` may be another here."""
-    settings = _read_settings(store, record.id)
+    settings = read_settings(store, record.id)
     train = settings.train.model_copy(update={"precision": record.identity["precision"]})
     return settings.model_copy(update={"train": train})
-
-
-def _read_settings(store: Store, trial_id: str) -> Settings:
-    path = store.confined(store.trial(trial_id).settings)
-    try:
-        return Settings.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        message = f"{path} is not there: nothing says how the trial was trained"
-    except (OSError, ValueError, yaml.YAMLError, ValidationError) as error:
-        message = f"{path} cannot be read as settings: {error}"
-    raise AblateError(f"{message}\n    run its study with --force, or copy the folder again")
 
 
 # Whether it is still the same
@@ -244,7 +230,7 @@ def _start(store: Store, settings: Settings, record: TrialRecord, images: Images
             f"not there\n    {way_out}"
         )
     store.check_files(before_id)
-    settings_before = _read_settings(store, before_id)
+    settings_before = read_settings(store, before_id)
     if settings_before.train.keep != "last":
         kept = settings_before.train.keep
         raise AblateError(

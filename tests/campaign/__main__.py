@@ -9,6 +9,7 @@ code 1 when anything was lost, left or different.
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import random
 import shutil
@@ -35,7 +36,7 @@ import ablate  # noqa: E402
 from ablate.errors import StoreError  # noqa: E402
 
 DISK = "32m"
-GROUP = Path("/sys/fs/cgroup/memory/ablate-campaign")
+GROUP = Path(f"/sys/fs/cgroup/memory/ablate-campaign-{os.getpid()}")
 Phase = tuple[Callable[[Tree, int], None], int]
 # In one tree: (phase, faults it is asked for). Drawn in another order for each.
 FULL = (
@@ -49,6 +50,8 @@ FULL = (
     (faults.jump_clock, 12),
     (faults.two_runners, 1),
     (faults.foreign_lock, 1),
+    (faults.force_again, 2),
+    (faults.verify_one, 1),
 )
 SHORT = (
     (faults.own_faults, 4),
@@ -59,6 +62,8 @@ SHORT = (
     (faults.tear_files, 5),
     (faults.jump_clock, 3),
     (faults.two_runners, 1),
+    (faults.force_again, 1),
+    (faults.verify_one, 1),
 )
 LONG_FORM = 100  # faults; below, phases are cut to the short form and nothing waits for two minutes
 

@@ -19,8 +19,11 @@ from ablate.store import Store
 _ALLOWED = re.compile(
     r"\.last|costs/[0-9a-f]+/[a-z0-9-]+\.json"
     r"|trials/[0-9a-f]+/(settings\.yaml|record\.json|epochs\.csv|steps\.csv|predictions\.npz|log\.txt)"
-    r"|campaign/(study\.yaml|plan\.json|report\.(md|json)|tables/[^/.]+\.csv|figures/[^/.]+\.(svg|png))"
+    r"|campaign/(study\.yaml|plan\.json|report\.(md|json|html|tex)|tables/[^/.]+\.(csv|tex)|figures/[^/.]+\.(svg|png))"
 )
+
+# Drawn from what was measured, which differs from run to run.
+_MEASURED_FIGURES = ("accuracy-latency", "accuracy-memory")
 
 
 def comparable(folder: Folder) -> dict[str, Any]:
@@ -36,6 +39,8 @@ def comparable(folder: Folder) -> dict[str, Any]:
         kept = [column for column, name in enumerate(rows[0]) if name not in MEASURED_KEYS]
         found[table.name] = [[row[column] for column in kept] for row in rows]
     for figure in sorted((at / "figures").glob("*.svg")):
+        if figure.stem in _MEASURED_FIGURES:
+            continue
         found[figure.name] = figure.read_bytes()
     store = Store(folder.results)
     for trial_id in store.trial_ids():

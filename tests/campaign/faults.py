@@ -24,9 +24,11 @@ from study import Folder, Run
 PLAIN = ("--retry-failed",)
 MOMENT_S = 0.05
 CODES = {0: "all done", 1: "some failed", 2: "refused", 130: "interrupted"}
-# What a person reads in a refusal, and does.
-_MOVE = re.compile(r"(\S+?)(?::\d+)? (?:is|was) [^\n]*\n +nothing was overwritten; move the file away")
+# What a person reads in a refusal, and does: files with what is wrong with them, and one way out for those
+# above it.
+_FAULT = re.compile(r"(?:error: |stopped: )?\s*(\S+?)(?::\d+)? (?:is|was) ")
 _REMOVE = re.compile(r"(\S+/trials/[0-9a-f]+)/\S+ is not the file that record.json")
+_MOVE_AWAY = re.compile(r" +nothing was overwritten; move (?:the file|each of these files) away")
 
 
 @dataclass
@@ -381,7 +383,7 @@ def settle(tree: Tree, run: Run, attempts: int = 12) -> None:
         if run.process.returncode == 0:
             return
         before = len(list(moved.iterdir()))
-        for name in dict.fromkeys(_MOVE.findall(run.output)):
+        for name in dict.fromkeys(_to_move_away(run.output)):
             path = tree.folder.path / name
             if path.is_file():
                 shutil.move(path, moved / f"{len(list(moved.iterdir()))}-{path.name}")
@@ -396,6 +398,80 @@ def settle(tree: Tree, run: Run, attempts: int = 12) -> None:
         tree.check_processes(run)
     if run.process.returncode != 0:
         tree.wrong(f"still not done after {attempts} runs: {run.log}")
+
+
+def _to_move_away(output: str) -> list[str]:
+    found: list[str] = []
+    above: list[str] = []
+    for line in output.splitlines():
+        if _MOVE_AWAY.match(line):
+            found += above
+        named = _FAULT.match(line)
+        above = [*above, named[1]] if named else []
+    return found
+
+
+# Trials that are trained again, and looked into
+
+
+def force_again(tree: Tree, count: int) -> None:
+    """Finished trials are trained again and disturbed in it; what they were stays until they are done."""
+    folder = tree.folder
+    plan = [
+        (tree.rng.choice(["first", "second", "b*", "*"]), tree.rng.choice([signal.SIGKILL, signal.SIGTERM]))
+        for _ in range(count)
+    ]
+    pauses = [tree.rng.random() * 3 for _ in plan]
+    if not folder.done():
+        settle(tree, folder.run(*PLAIN))
+    for (name, number), pause in zip(plan, pauses, strict=True):
+        kept = Kept(folder, forced=True)
+        run = folder.start(*PLAIN, "--force", name)
+        if wait_until(run, folder.busy):
+            time.sleep(pause)
+            if run.signal(number):
+                what = "kill -9" if number == signal.SIGKILL else "SIGTERM"
+                tree.add(f"{what} of the parent, amid trials trained again", "what was done stayed")
+        run.wait()
+        expect(tree, run, 0, 130, -number)
+        tree.check(kept, run)
+    # To its end: a result that takes the place of another has to be the same.
+    before = folder.done()
+    kept = Kept(folder, forced=True)
+    run = folder.run(*PLAIN, "--force", plan[-1][0])
+    tree.add("finished trials trained again", f"the run ended: {said(run.process.returncode)}")
+    expect(tree, run, 0)
+    tree.check(kept, run)
+    if lost := before - folder.done():
+        tree.wrong(f"trained again and not done: {', '.join(sorted(lost))}")
+
+
+def verify_one(tree: Tree, count: int) -> None:
+    """A run that is killed and goes on; `ablate verify` of a trial that it disturbed comes out the same."""
+    folder = tree.folder
+    for _ in range(count):
+        wait = _moment(tree)
+        chosen, number = tree.rng.random(), tree.rng.choice([signal.SIGKILL, signal.SIGTERM])
+        options = tree.work()
+        kept = Kept(folder, forced(options))
+        begun = set(_begun(folder).items())
+        run = folder.start(*options)
+        wait(run)
+        if run.signal(number):
+            what = "kill -9" if number == signal.SIGKILL else "SIGTERM"
+            tree.add(f"{what} of the parent, then `ablate verify`", "the trial came out the same")
+        run.wait()
+        tree.check(kept, run)
+        touched = {name for name, _ in set(_begun(folder).items()) - begun}
+        settle(tree, folder.run(*PLAIN))
+        names = sorted(touched & folder.done()) or sorted(folder.done())
+        name = names[int(chosen * len(names))]
+        held = folder.record_files()
+        done = folder.ablate("verify", name)
+        if done.returncode != 0 or not done.stdout.startswith("identical: "):
+            tree.wrong(f"`ablate verify {name}` exits {done.returncode}: {done.stdout}{done.stderr}")
+        if folder.record_files() != held:
+            tree.wrong(f"`ablate verify {name}` changed the results tree")
 
 
 # Clocks

@@ -77,10 +77,23 @@ class Folder:
 
     def clean(self) -> None:
         """What nobody but `ablate clean` removes: temporary files of the study that are hours old."""
-        command = [sys.executable, "-m", "ablate", "clean", "--yes"]
-        subprocess.run(
-            command, cwd=self.path, env=self.environment("clean", False), check=True, capture_output=True
+        self.ablate("clean", "--yes").check_returncode()
+
+    def ablate(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Another command than `run`, to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "ablate", command, *arguments],
+            cwd=self.path,
+            env=self.environment(command, False),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
         )
+
+    def record_files(self) -> dict[str, bytes]:
+        """What lies in the folders of the trials, by path."""
+        paths = (path for path in self.results.glob("trials/*/*") if path.is_file())
+        return {str(path.relative_to(self.results)): path.read_bytes() for path in sorted(paths)}
 
     def environment(self, mark: str, jump: bool) -> dict[str, str]:
         given = {

@@ -150,7 +150,7 @@ def test_run_twice_then_report_and_status(folder: Path) -> None:
     code, out, _ = ablate("run", "s1.yaml", *short, "--only", "[bs]*", "--executor", "inline")
     assert code == 0
     assert "results/s1/report.md" in out
-    assert "Against baseline" in out, "the answer is printed, not only the place where it stands"
+    assert "Which variants beat baseline?" in out, "the answer is printed, not only its place"
     tree = {path: path.stat().st_mtime_ns for path in Path("results/trials").rglob("record.json")}
     assert len(tree) == 4
     code, out, _ = ablate("run", "s1.yaml", *short, "--only", "[bs]*", "--executor", "inline")

@@ -202,7 +202,6 @@ def test_without_a_terminal_each_trial_is_a_line_and_failures_stand_again_at_the
         f"    log: {log(opening, 2)}",
         "failed: msa reduction=4 seed 2: timeout: stopped after 60 s",
         "    way out: raise --timeout, or shorten the training (train.epochs, train.steps)",
-        f"    log: {log(opening, 2)}",
         "the end [bold]as it is[/bold]",
     ]
 
@@ -228,7 +227,6 @@ def test_quiet_is_failures_and_the_path(opening):
         f"    log: {log(opening, 1)}",
         "failed: msa reduction=4 seed 1: timeout: stopped",
         "    way out: raise --timeout, or shorten the training (train.epochs, train.steps)",
-        f"    log: {log(opening, 1)}",
     ]
 
 
@@ -292,6 +290,45 @@ def test_a_run_with_nothing_to_train_starts_no_board(opening):
         "writing the report",
         "the end",
     ]
+
+
+def test_before_the_start_each_step_is_a_line_where_lines_stay(opening):
+    out = console()
+    display = PlainDisplay(out)
+    for detail in ("baseline", "se"):
+        display.step("building the networks", detail)
+    display.step("")
+    assert out.file.getvalue() == "building the networks …\n"
+
+
+def test_in_a_terminal_a_step_writes_over_the_last_and_leaves_no_trace(opening):
+    out = console(terminal=True)
+    display = LiveDisplay(out)
+    display.step("loading torch")
+    display.step("building the networks", "se")
+    display.step("")
+    display.note("a note")
+    shown = out.file.getvalue()
+    assert "\n" not in shown.partition("loading torch …")[2].partition("building")[0]
+    assert shown.rstrip().endswith("a note")
+    assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1
+
+
+def test_quiet_says_nothing_of_steps(opening):
+    out, err = console(), console()
+    QuietDisplay(out, err).step("loading torch")
+    assert out.file.getvalue() + err.file.getvalue() == ""
+
+
+def test_a_place_that_the_message_names_is_not_named_again(opening):
+    out = console()
+    display = PlainDisplay(out)
+    display.start(opening)
+    failure = Failure(
+        kind="timeout", message="stopped after 9 s; it stood at net.py:3 in f", where="net.py:3 in f"
+    )
+    display.finished(TRIALS[0], record(TRIALS[0], failure="x").model_copy(update={"failure": failure}))
+    assert out.file.getvalue().count("net.py:3") == 1
 
 
 def test_the_display_suits_the_stream():

@@ -49,6 +49,8 @@ def misbehave(item):
         raise MemoryError
     if item == "hang":
         time.sleep(600)
+    if item == "stop":
+        os.kill(os.getpid(), signal.SIGSTOP)
     if item == "interrupt":
         os.kill(os.getpid(), signal.SIGINT)
     if item == "lambda":
@@ -56,6 +58,16 @@ def misbehave(item):
     if item == "unspeakable":
         raise Unspeakable(open(os.devnull))
     return item
+
+
+def break_down(item):
+    """With standard error in a file, as a trial has it."""
+    import ctypes
+    fault, path = item.split(" ", 1)
+    os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), 2)
+    if fault == "exit":
+        os._exit(7)
+    ctypes.string_at(0)
 
 
 class Unspeakable(Exception):

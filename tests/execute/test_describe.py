@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import sys
 
 import pytest
 
-from ablate.execute.describe import describe_error, describe_exit, memory_kills
+from ablate.execute.describe import (
+    describe_error,
+    describe_exit,
+    memory_kills,
+    where_in_dump,
+    where_in_stack,
+)
 
 
 def caught(function):
@@ -30,6 +38,41 @@ def test_the_users_own_last_line_is_named(jobs, function, line, tmp_path, monkey
     number = next(index for index, text in enumerate(source, start=1) if line in text)
     monkeypatch.chdir(tmp_path)
     assert caught(getattr(jobs, function)).where == f"importable/planted_jobs.py:{number} in {function}"
+
+
+DUMP = """\
+Fatal Python error: Segmentation fault
+
+Thread 0x00007f678d0546c0 (most recent call first):
+  File "/home/me/watch.py", line 3 in wait
+
+Current thread 0x00007f685d7c9b80 (most recent call first):
+  File "{library}", line 519 in string_at
+  File "/home/me/net.py", line 19 in break_down
+  File "/home/me/net.py", line 12 in <lambda>
+
+Extension modules: numpy (total: 1)
+"""
+
+
+def test_the_line_at_which_a_dump_was_left_is_that_of_the_thread_at_work():
+    text = DUMP.format(library=ctypes.__file__)
+    assert where_in_dump(text) == "/home/me/net.py:19 in break_down"
+    later = text.replace("19 in break_down", "7 in later").replace("Current thread", "Stack")
+    assert where_in_dump(f"{text}another attempt\n{later}") == "/home/me/net.py:7 in later"
+    assert where_in_dump('no dump\n  File "/home/me/net.py", line 1 in f\n') == ""
+    assert where_in_dump(text.replace("/home/me/net.py", ctypes.__file__)) == ""
+
+
+def test_the_frames_below_a_place_are_no_part_of_what_goes_on():
+    here = sys._getframe()
+
+    def inner():
+        return where_in_stack(sys._getframe(), here), where_in_stack(here, here)
+
+    found, nothing = inner()
+    assert found.endswith(" in inner")
+    assert nothing == ""
 
 
 def test_no_line_of_the_users_is_no_line():

@@ -16,6 +16,7 @@ import pytest
 
 from ablate.errors import MachineError
 from ablate.execute import LocalExecutor
+from ablate.execute.describe import where_in_dump
 
 PATIENCE_S = 20  # how long a test waits for what must happen; none asserts how fast it does
 
@@ -241,7 +242,35 @@ def test_a_time_limit_is_no_bad_luck(jobs):
         (outcome,) = executor.run(jobs.misbehave, ["hang"], timeout_s=0.5, retries=3, on_loss=losses.append)
     assert (outcome.failure.kind, outcome.failure.attempts) == ("timeout", 1)
     assert [loss.again for loss in losses] == [False]
+    assert outcome.failure.where.endswith(" in misbehave")  # where it slept
+    assert outcome.failure.message == (
+        f"stopped after 0.5 s, its time limit (--timeout); it stood at {outcome.failure.where}"
+    )
+    assert outcome.failure.where.partition(":")[0] in outcome.failure.traceback
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_stopped_process_does_not_say_where_and_is_stopped_all_the_same(jobs):
+    with LocalExecutor(1) as executor:
+        (outcome,) = executor.run(jobs.misbehave, ["stop"], timeout_s=0.5)
+    assert (outcome.failure.kind, outcome.failure.where) == ("timeout", "")
     assert outcome.failure.message == "stopped after 0.5 s, its time limit (--timeout)"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.parametrize(("fault", "line"), [("exit", "os._exit(7)"), ("null", "ctypes.string_at(0)")])
+def test_a_process_that_breaks_down_leaves_the_users_line_on_its_standard_error(
+    jobs, tmp_path, monkeypatch, fault, line
+):
+    """Below Python, where the trial's output goes."""
+    path = tmp_path / "stderr"
+    monkeypatch.chdir(tmp_path)
+    with LocalExecutor(1) as executor:
+        (outcome,) = executor.run(jobs.break_down, [f"{fault} {path}"])
+    assert outcome.failure.kind == "crashed"
+    source = (tmp_path / "importable" / "planted_jobs.py").read_text().splitlines()
+    number = max(index for index, text in enumerate(source, start=1) if line in text)
+    assert where_in_dump(path.read_text()) == f"importable/planted_jobs.py:{number} in break_down"
 
 
 def test_a_worker_that_died_after_its_item_had_finished_costs_nothing(jobs, tmp_path):

@@ -197,7 +197,22 @@ def hugging_face(tmp_path, monkeypatch):
         raise ConnectionError("no network here\nreally")
 
     monkeypatch.setattr(hub, "hf_hub_download", refuse)
+    monkeypatch.setattr("ablate.models.weight_files._out_of_reach", lambda endpoint: None)
     return tmp_path
+
+
+def test_a_hub_that_is_out_of_reach_is_tried_once(hugging_face, monkeypatch):
+    """Its client would go on for a minute."""
+    monkeypatch.undo()
+    hub = pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(hugging_face))
+    monkeypatch.setattr(hub.constants, "ENDPOINT", "https://127.0.0.1:9")
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr(hub, "hf_hub_download", None)
+    with pytest.raises(MachineError, match=r"127\.0\.0\.1 cannot be reached \(Connection refused\)"):
+        locate_weights("timm:resnet18.a2_in1k", "default")
 
 
 def test_timms_own(hugging_face):

@@ -145,10 +145,11 @@ def test_a_missing_cell_is_named_and_the_effects_without_it_still_stand(msa: Any
     for trial in channel.trials.values():
         msa.store.trial(trial).record.unlink()
     report = build_report(msa.store, "msa")
-    over_all = [row for row in report.effects if not row.within]
+    over_all = [row for row in report.effects if row.kind in ("main", "interaction") and not row.within]
     assert {row.reason for row in over_all} == {"cannot be estimated: no finished trial of channel"}
     assert {row.judgement.verdict for row in over_all} == {"undecidable"}
     assert not any(row.missing for row in report.effects if row.within)
+    assert [row.name for row in report.effects if row.view and row.missing] == ["channel"]  # alone
 
 
 @pytest.mark.parametrize(

@@ -285,7 +285,7 @@ def test_measured_costs_come_from_one_machine(tree: Any) -> None:
     row = judged(tree, memory)["C"]
     assert (row.verdict, row.machine, row.figures[0].value) == ("supported", "z-cpu", 1.2)
     latency = judged(tree, cost("latency_ms", of="se", against=["baseline"], at_most=1.3))["C"]
-    assert latency.verdict == "undecidable" and "recorded without its spread" in latency.reason
+    assert latency.verdict == "undecidable" and "not timed in turns in one session" in latency.reason
     lines = render_markdown(build_report(tree.store, "msa")).splitlines()
     assert [line for line in lines if "1.1" in line] == [
         line for line in lines if line.startswith(MEASURED_PREFIX) and "1.1" in line
@@ -302,11 +302,13 @@ def test_measured_costs_come_from_one_machine(tree: Any) -> None:
         ((("2025-01-01T01:00:00+00:00", 5),), None),
         (
             (("2024-12-31T01:00:00+00:00", 5),),
-            "the claims or the analysis were changed after the results had been read",
+            "the claim was first written after the results had been read; the analysis was changed after the "
+            "results had been read",
         ),
         (
             (("2024-12-31T01:00:00+00:00", 5), ("2025-01-02T01:00:00+00:00", 5)),
-            "the claims or the analysis were changed after the results had been read",
+            "the claim was first written after the results had been read; the analysis was changed after the "
+            "results had been read",
         ),
         (
             (("2025-01-01T01:00:00+00:00", 3), ("2025-01-01T02:00:00+00:00", 5)),

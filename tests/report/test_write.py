@@ -51,13 +51,14 @@ def test_a_whole_study_is_written_with_every_figure_that_its_page_shows(msa: Any
     shown = {part.partition(")")[0] for part in path.read_text().split("](")[1:]}
     assert len(shown) == 7 and all((folder / name).is_file() for name in shown)
     assert all((folder / name).with_suffix(".png").is_file() for name in shown)
-    assert {p.name for p in (folder / "tables").iterdir()} == {
-        "variants.csv",
-        "trials.csv",
-        "effects.csv",
-        "sweep-1-reduction.csv",
-        "sweep-2-at.csv",
+    tables = {p.name for p in (folder / "tables").iterdir()}
+    printed = {"effects", "variants", "sweep-1-reduction", "sweep-2-at"}
+    assert {name for name in tables if name.endswith(".csv")} == {
+        f"{name}.csv" for name in (*printed, "trials")
     }
+    in_tex = {*printed, "parts", "views", "comparisons", "costs"}
+    assert {name for name in tables if name.endswith(".tex")} == {f"{name}.tex" for name in in_tex}
+    assert (folder / "report.tex").is_file()
     assert not list(folder.rglob("*.tmp"))
 
 
@@ -114,7 +115,9 @@ def test_a_rendering_alone_writes_nothing_and_notes_no_look(tree: Any) -> None:
 
 
 def test_an_unknown_format_names_those_there_are(tree: Any) -> None:
-    with pytest.raises(AblateError, match="there is no report format 'pdf': markdown, json, csv"):
+    with pytest.raises(
+        AblateError, match="there is no report format 'pdf': markdown, latex, html, json, csv"
+    ):
         render(build_report(small(tree).store, "msa"), "pdf")
 
 

@@ -39,6 +39,14 @@ def image_cache(tmp_path_factory):
     patch.undo()
 
 
+@pytest.fixture(autouse=True)
+def no_session(monkeypatch):
+    """Memory and latency take seconds, and only the tests of costs are about them."""
+    with monkeypatch.context() as patch:
+        patch.setattr("ablate.runner.costs.measure_together", lambda *_: None)
+        yield patch
+
+
 @pytest.fixture
 def make_study(tmp_path) -> Callable[..., Study]:
     """(*overrides, replace=(old, new)) -> the study of this file."""
@@ -118,6 +126,7 @@ def recording():
     told = SimpleNamespace(opening=None, finished=[], notes=[], message="", report="")
     return SimpleNamespace(
         told=told,
+        step=lambda what, detail="": None,
         start=lambda opening: setattr(told, "opening", opening),
         finished=lambda trial, record: told.finished.append((trial.variant, trial.seed, record.status)),
         note=told.notes.append,

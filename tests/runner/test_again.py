@@ -36,9 +36,31 @@ def test_the_new_one_takes_the_place_of_the_old_one_whole(paths):
 
 def test_after_a_crash_between_the_renames_the_finished_new_one_counts(paths):
     old, new = paths
+    write_text(new.record, finished("done").model_dump_json())
     old.folder.rename(old.folder.with_name(f"{ID}.old"))
     recover(old, new)
-    assert old.record.read_text() == "new"
+    assert names(old.folder) == ["new.txt", "record.json"]
+    assert not new.folder.exists()
+
+
+def test_a_new_one_whose_record_is_torn_takes_no_place(paths):
+    """After a power cut, say: the old result stands on either side of the first rename."""
+    old, new = paths
+    write_text(new.record, finished("done").model_dump_json()[:50])
+    recover(old, new)
+    assert names(old.folder) == ["old.txt", "record.json"]
+    old.folder.rename(old.folder.with_name(f"{ID}.old"))
+    recover(old, new)
+    assert names(old.folder) == ["old.txt", "record.json"]
+    assert new.folder.exists()
+
+
+def test_nothing_is_recovered_where_nothing_was(tmp_path):
+    store = Store(tmp_path)
+    recover(store.trial(ID), store.trial_again(ID))
+    write_text(store.trial_again(ID).record, finished("done").model_dump_json())
+    recover(store.trial(ID), store.trial_again(ID))  # no old one: it is not for us to say what this was
+    assert list(store.trials()) == []
 
 
 def test_without_a_finished_new_one_the_old_one_comes_back(paths):

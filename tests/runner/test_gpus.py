@@ -96,8 +96,8 @@ def test_a_peak_is_measured_through_training_steps_on_cuda_only(study, root, mon
     monkeypatch.setattr("ablate.trial.make_recipe", lambda settings, device: recipe(settings, "cpu"))
     monkeypatch.setattr(
         "ablate.trial._measured_step",
-        lambda settings, recipe, images, device, steps: (
-            calls.append("train") or train(settings, recipe, images, "cpu", steps)
+        lambda settings, recipe, images, device, **counts: (
+            calls.append("train") or train(settings, recipe, images, "cpu", **counts)
         ),
     )
     assert measured_peak_bytes(settings, images, "cuda:0") == 5 * GIB

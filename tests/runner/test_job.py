@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from ablate.errors import StoreError
 from ablate.execute import ExecutionFailure
 from ablate.runner import plan_study, run_job
 from ablate.runner.job import OUTPUT_LIMIT_BYTES, Elsewhere, collect_output, tidy_up, write_failure
@@ -57,6 +60,57 @@ def test_last_words_before_a_crash_are_in_the_record(job):
     assert (record.failure.kind, record.wall_s, record.status) == ("crashed", 2.0, "failed")
     assert record.failure.log_tail[-1] == "Fatal Python error: Segmentation fault"
     assert sorted(path.name for path in job.paths.folder.iterdir()) == ["log.txt", "record.json"]
+
+
+def test_a_crash_is_given_the_line_of_the_users_at_which_it_was(job):
+    """The last dump counts, and none where the process was killed from outside."""
+    dump = 'Current thread 0x1 (most recent call first):\n  File "/home/me/net.py", line {} in {}\n'
+    write_text(job.paths.log, dump.format(3, "before"))
+    write_text(job.paths.output, "Fatal Python error: Segmentation fault\n\n" + dump.format(19, "forward"))
+    record = write_failure(job, ExecutionFailure("crashed", "the worker process died of SIGSEGV"), wall_s=2.0)
+    assert record.failure.where == "/home/me/net.py:19 in forward"
+    killed = ExecutionFailure("crashed", "the worker process was killed (SIGKILL) by another process")
+    assert write_failure(job, killed, wall_s=2.0).failure.where == ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "kept"),
+    [
+        ("exception", True),
+        ("crashed", True),
+        ("timeout", True),
+        ("out-of-memory", True),
+        ("non-finite", False),
+    ],
+)
+def test_what_can_be_gone_on_from_is_kept(job, kind, kept):
+    left = job.paths.folder / "checkpoint-000001-000000000.safetensors"
+    write_text(left, "a checkpoint")
+    write_failure(job, ExecutionFailure(kind, "planted"), wall_s=1.0)
+    assert left.exists() is kept
+
+
+def test_a_full_disk_of_the_users_own_is_that_trials_failure(job, monkeypatch, tmp_path):
+    """One that the results tree does not lie on; of the tree's own no trial is to blame."""
+    import ablate.trial
+
+    elsewhere = Path("/dev/shm")
+    if not elsewhere.is_dir() or elsewhere.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("needs another file system")
+    job.root.mkdir(parents=True, exist_ok=True)
+    fault = OSError(errno.ENOSPC, "No space left on device", str(elsewhere / "x"))
+
+    def full(*_, **__):
+        raise fault
+
+    monkeypatch.setattr(ablate.trial, "run_trial", full)
+    record = run_job(replace(job, capture=False))
+    assert (record.failure.kind, record.failure.error) == ("exception", "OSError")
+    job.paths.record.unlink()
+    fault = OSError(errno.ENOSPC, "No space left on device", str(job.root / "x"))
+    with pytest.raises(StoreError, match=r"the disk is full \(the file system at .* MB of .* MB free\)"):
+        run_job(replace(job, capture=False))
+    assert not job.paths.record.exists()
 
 
 def test_of_a_flood_only_the_end_is_kept(job):

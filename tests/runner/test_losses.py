@@ -65,6 +65,59 @@ def test_of_a_trial_that_is_trained_again_the_old_record_is_no_sign_of_the_new_o
     assert not again.working.folder.exists()
 
 
+def checkpoint(folder):
+    path = folder / "checkpoint-000001-000000000.safetensors"
+    write_text(path, "a checkpoint")
+    return path
+
+
+def test_a_worker_that_died_before_it_removed_its_checkpoints_leaves_none(job, training):
+    record = run_job(job)
+    left = checkpoint(job.paths.folder)
+    assert lose(job) == (record, [])
+    assert not left.exists()
+
+
+def test_a_record_of_a_failure_keeps_its_checkpoints(job, training):
+    training.faults["baseline", 0] = ValueError("planted")
+    record = run_job(job)
+    left = checkpoint(job.paths.folder)
+    assert lose(job, again=False) == (record, [])
+    assert left.exists()
+
+
+def test_a_result_that_was_amid_its_two_renames_is_put_in_its_place(study, root, training):
+    job = plan_study(study, output=root).trials[0].job
+    old = run_job(job)
+    forced = plan_study(study, output=root, only=["baseline"], seeds=[0], force=["baseline"])
+    (again,) = [trial.job for trial in forced.wanted]
+    again.working.folder.mkdir()
+    written = Store(root).write_trial_again(old.model_copy(update={"wall_s": 77.0}))
+    left = checkpoint(again.working.folder)
+    aside = again.paths.folder.with_name(f"{again.trial_id}.old")
+    again.paths.folder.rename(aside)
+    assert lose(again) == (written, [])
+    assert Store(root).read_trial(job.trial_id) == written
+    assert not (again.paths.folder / left.name).exists()
+    # And after the second rename, before the old folder was removed.
+    assert lose(again) == (written, [])
+
+
+def test_another_failure_of_a_trial_tried_again_takes_the_place_of_the_first(study, root, training):
+    training.faults["baseline", 0] = ValueError("planted")
+    job = plan_study(study, output=root).trials[0].job
+    first = run_job(job)
+    left = checkpoint(job.paths.folder)
+    retried = plan_study(study, output=root, retry_failed=True)
+    (again,) = [trial.job for trial in retried.wanted if trial.job.trial_id == job.trial_id]
+    again.working.folder.mkdir()
+    written = Store(root).write_trial_again(first.model_copy(update={"wall_s": 77.0}))
+    assert lose(again, again=False) == (written, [])
+    assert Store(root).read_trial(job.trial_id) == written
+    assert left.exists()  # the next attempt goes on from it
+    assert not again.working.folder.exists()
+
+
 def test_a_job_of_another_root_is_another_trial(job, tmp_path, training):
     run_job(job)
     assert lose(replace(job, root=tmp_path / "elsewhere"))[0] is None

@@ -176,6 +176,9 @@ def test_only_what_was_asked_for_decides_the_exit_code(study, root, training):
     summary = run_study(study, output=root, executor="inline", only=["baseline"])
     assert (summary.exit_code, summary.total, summary.done) == (0, 2, 2)
     assert len(Store(root).read_plan("tiny").variants) == 3
+    left_out = "without any finished trial, and not asked for in this run: se, se-early"
+    assert left_out in summary.message, "a report of effects alone would not show it"
+    assert "without any finished" not in run_study(study, output=root, executor="inline").message
 
 
 def test_a_dry_run_trains_and_writes_nothing(study, root, training, recording):
@@ -245,7 +248,8 @@ def test_a_trial_that_fills_the_disk_has_not_failed_and_ends_the_run(study, root
     summary = run_study(study, output=root, executor="inline", display=recording)
     assert training.trained == ORDER[:2]
     assert (summary.exit_code, summary.done, summary.failed, summary.missing) == (1, 1, 0, 5)
-    assert "No space left on device" in summary.message
+    assert "the disk is full (the file system at " in summary.message
+    assert "free some space and run again: what is finished is kept" in summary.message
     assert [record.status for record in Store(root).trials()] == ["done"]
 
 

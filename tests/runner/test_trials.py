@@ -112,7 +112,7 @@ def faults(monkeypatch):
         )  # fmt: skip
 
     monkeypatch.setattr("ablate.trial.run_trial", run_trial)
-    monkeypatch.setattr("ablate.runner.run._measure_costs", lambda *_: None)
+    monkeypatch.setattr("ablate.runner.run.measure_costs", lambda *_: None)
     return planted
 
 

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -35,6 +36,12 @@ METRICS = TrialMetrics(
     validation_loss=0.1,
     train_accuracy=85.0,
     train_loss=0.1,
+)
+
+
+CRASH = (
+    "a library below Python broke down; its last words are in the log; --retry-failed --executor inline with "
+    "--only and --seeds runs this trial alone, under a debugger if need be"
 )
 
 
@@ -96,6 +103,11 @@ def tree(store) -> SimpleNamespace:
             )
         )
 
+    def tear(variant: str, seed: int) -> Path:
+        path = store.trial(trial_id(variant, seed)).record
+        path.write_text(path.read_text()[:40])
+        return path
+
     def report_progress(
         variant: str, seed: int, *, pid: int, host: str, age_s: float = 0, again: bool = False
     ) -> None:
@@ -108,7 +120,13 @@ def tree(store) -> SimpleNamespace:
         store.write_plan(plan(study, variants))
 
     return SimpleNamespace(
-        id=trial_id, now=now, write=write, report_progress=report_progress, plan_study=plan_study
+        crash=CRASH,
+        tear=tear,
+        id=trial_id,
+        now=now,
+        write=write,
+        report_progress=report_progress,
+        plan_study=plan_study,
     )
 
 

@@ -37,7 +37,8 @@ def test_watching_a_study_that_is_over(store, tree, capsys):
 def test_logs(store, tree, capsys, follow):
     tree.write("a", 0, failed=True)
     code, out, _ = run(capsys, "logs", "msa/a/0", "-o", str(store.root), *follow)
-    assert (code, out) == (0, "\nfailed: crashed: died of SIGSEGV\nmore\n\nTraceback: here\n")
+    said = f"\nfailed: crashed: died of SIGSEGV\nmore\n\nTraceback: here\nway out: {tree.crash}\n"
+    assert (code, out) == (0, said)
 
 
 def test_logs_of_what_is_not_there(store, capsys):

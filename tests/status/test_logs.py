@@ -24,20 +24,33 @@ def test_what_became_of_it(store, tree):
     failed = logged(store, tree, "a", 1, "epoch 1\n")
     tree.write("a", 1, failed=True)
     assert render_log(store, failed) == (
-        "epoch 1\n\nfailed: crashed: died of SIGSEGV\nmore\n\nTraceback: here\n"
+        f"epoch 1\n\nfailed: crashed: died of SIGSEGV\nmore\n\nTraceback: here\nway out: {tree.crash}\n"
     )
     killed = logged(store, tree, "b", 0, "epoch 1\n")
     assert render_log(store, killed) == "epoch 1\nnot finished: `ablate run` takes it up\n"
     assert render_log(store, tree.id("b", 1)) == "not begun yet\n"
 
 
+def test_a_damaged_record_hides_no_log(store, tree):
+    trial_id = logged(store, tree, "a", 0, "epoch 1\n")
+    tree.write("a", 0)
+    path = tree.tear("a", 0)
+    shown = render_log(store, trial_id)
+    assert shown.startswith(f"epoch 1\ndamaged: {path} is torn or was edited by hand")
+    written = []
+    follow_log(store, trial_id, written.append, sleep=None)
+    assert "".join(written) == shown
+
+
 def test_a_failure_that_stands_in_the_log_is_not_said_twice(store, tree):
     log = "epoch 1\nfailed (crashed): died of SIGSEGV\nmore\nTraceback: here\n"
     trial_id = logged(store, tree, "a", 0, log)
     tree.write("a", 0, failed=True)
-    assert render_log(store, trial_id) == log
+    assert render_log(store, trial_id) == f"{log}way out: {tree.crash}\n"
     store.trial(trial_id).log.unlink()  # a tree that was published without logs
-    assert render_log(store, trial_id) == "\nfailed: crashed: died of SIGSEGV\nmore\n\nTraceback: here\n"
+    assert render_log(store, trial_id).startswith(
+        "\nfailed: crashed: died of SIGSEGV\nmore\n\nTraceback: here\nway out: "
+    )
 
 
 def test_a_running_one_and_what_it_printed(store, tree):

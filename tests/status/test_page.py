@@ -23,6 +23,7 @@ def test_the_page(store, tree):
         "msa: 1 done, 1 running, 1 failed, 1 pending of 4 trials; about 2 s left",
         f"  running  b seed 1: epoch 2/4, step 5/10, loss 0.500 ({lock.holder})",
         f"  failed   b seed 0: crashed: died of SIGSEGV ({tree.id('b', 0)})",
+        f"           way out: {tree.crash}",
         f"  `ablate logs {tree.id('b', 0)}` shows the log and the traceback",
         "",
         "  a  1 done, 1 pending",
@@ -30,6 +31,38 @@ def test_the_page(store, tree):
     ]
     assert str(os.getpid()) in page
     assert platform.node() in page
+
+
+def test_what_is_damaged_is_named_all_at_once_and_hides_nothing_else(store, tree):
+    torn = [tree.write("a", 0), tree.write("b", 1)]
+    paths = [tree.tear("a", 0), tree.tear("b", 1)]
+    tree.write("a", 1)
+    edited = tree.write("b", 0)
+    path = store.trial(edited.id).record
+    path.write_text(path.read_text().replace('"status": "done"', '"status": "finished"'))
+    before = [path.read_bytes() for path in paths]
+    page = render_status(store, "msa").splitlines()
+    assert page[0] == "msa: 1 done, 0 running, 0 failed, 0 pending, 3 damaged of 4 trials"
+    assert page[1].startswith(f"  damaged  a seed 0: {paths[0]} is torn or was edited by hand")
+    assert page[2].startswith(f"  damaged  b seed 0: {path} was edited by hand or is not ours: status: ")
+    assert page[3].startswith(f"  damaged  b seed 1: {paths[1]} is torn")
+    assert "move the file away and run again" in page[4]
+    assert page[5:] == ["", "  a  1 done, 1 damaged", "  b  2 damaged"]
+    assert [path.read_bytes() for path in paths] == before
+    said = status_json(store, "msa")
+    assert said["damaged"] == 3
+    assert str(store.trial(torn[0].id).record) in said["trials"][0]["damage"]
+
+
+def test_a_failure_says_its_class_and_where_it_was(store, tree):
+    failed = tree.write("a", 0, failed=True)
+    failure = failed.failure.model_copy(
+        update={"kind": "exception", "error": "nets.Broken", "message": "no map", "where": "nets.py:3 in f"}
+    )
+    store.write_trial(failed.model_copy(update={"failure": failure}))
+    page = render_status(store, "msa")
+    assert f"a seed 0: exception: Broken: no map, at nets.py:3 in f ({failed.id})" in page
+    assert "way out: mend nets.py:3" in page
 
 
 def test_the_json(store, tree):
@@ -48,7 +81,13 @@ def test_the_json(store, tree):
     done, failed, pending, running = said["trials"]
     assert (done["variant"], done["seed"], done["id"]) == ("a", 0, tree.id("a", 0))
     assert (done["state"], done["accuracy"]) == ("done", 85.3)
-    assert failed["failure"] == {"kind": "crashed", "message": "died of SIGSEGV\nmore"}
+    assert failed["failure"] == {
+        "kind": "crashed",
+        "error": "",
+        "message": "died of SIGSEGV\nmore",
+        "where": "",
+        "way_out": tree.crash,
+    }
     assert (pending["state"], pending["progress"]) == ("pending", None)
     assert (running["host"], running["pid"]) == (platform.node(), os.getpid())
     assert running["progress"] == {

@@ -22,7 +22,7 @@ from ablate.record import (
     TrialMetrics,
     TrialRecord,
 )
-from ablate.store import Store, write_text
+from ablate.store import Store, find_damage, naming_all_damage, write_text
 
 ENVIRONMENT = Environment(
     ablate="0.1.0",
@@ -123,8 +123,9 @@ def test_records_come_back_as_they_were_written(store):
     for machine in ("host-cpu", "b-host"):
         store.write_cost(cost_record(machine))
     assert store.read_costs("0123456789abcdef") == (cost_record("b-host"), cost_record("host-cpu"))
-    store.write_plan(study_plan())
-    assert store.read_plan("msa") == study_plan()
+    written = store.write_plan(study_plan())
+    assert store.read_plan("msa") == written
+    assert written.model_copy(update={"first_written": {}}) == study_plan()
     assert store.studies() == ("msa",)
 
 
@@ -235,9 +236,9 @@ def test_no_id_leaves_its_place(store, trial_id):
 # Refusals
 
 
-def written(store: Store) -> Path:
-    store.write_trial(trial_record())
-    return store.trial(trial_record().id).record
+def written(store: Store, trial_id: str = "0123456789abcdef") -> Path:
+    store.write_trial(trial_record(trial_id))
+    return store.trial(trial_id).record
 
 
 def edited(path: Path, **changes: object) -> None:
@@ -298,6 +299,37 @@ def test_damage_is_named_with_the_way_out_and_nothing_is_overwritten(store, dama
     with pytest.raises(StoreError):
         list(store.trials())
     assert path.read_bytes() == before
+
+
+def test_all_that_is_damaged_is_named_in_one_error_and_left_as_it_is(store):
+    plan = store.write_plan(study_plan())
+    torn, edited = written(store, "a" * 16), written(store, "b" * 16)
+    torn.write_text(torn.read_text()[:100])
+    edited.write_text(edited.read_text().replace('"done"', '"finished"'))
+    store.write_cost(cost_record().model_copy(update={"id": "1" * 12}))
+    cost = store.cost("1" * 12, "host-cpu")
+    cost.write_text(json.dumps({**json.loads(cost.read_text()), "schema_version": 99}))
+    before = [path.read_bytes() for path in (torn, edited, cost)]
+    assert [damage.path for damage in find_damage(store, plan)] == [torn, edited, cost]
+    with pytest.raises(StoreError) as caught, naming_all_damage(store, "msa"):
+        store.read_trial("a" * 16)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "3 files of the results tree cannot be taken as they are:"
+    assert lines[1].startswith(f"  {torn} is torn or was edited by hand")
+    assert lines[2].startswith(f"  {edited} was edited by hand or is not ours: status")
+    assert lines[3].startswith("    nothing was overwritten; move each of these files away and run again")
+    assert lines[4].startswith(f"  {cost} was written by a newer ablate")
+    assert "upgrade" in lines[5]
+    assert [path.read_bytes() for path in (torn, edited, cost)] == before
+
+
+def test_one_damaged_file_is_named_as_ever(store):
+    store.write_plan(study_plan())
+    torn = written(store, "a" * 16)
+    torn.write_text("")
+    with pytest.raises(StoreError) as caught, naming_all_damage(store, "msa"):
+        store.read_trial("a" * 16)
+    assert str(caught.value).startswith(f"{torn} is empty\n    nothing was overwritten; move the file away")
 
 
 def test_a_torn_plan_is_not_overwritten(store):
