@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -35,7 +36,7 @@ def comparable(folder: Folder) -> dict[str, Any]:
         "report.json": _without_measured(json.loads((at / "report.json").read_text())),
     }
     for table in sorted((at / "tables").glob("*.csv")):
-        rows = [line.split(",") for line in table.read_text().splitlines()]
+        rows = list(csv.reader(table.read_text().splitlines()))
         kept = [column for column, name in enumerate(rows[0]) if name not in MEASURED_KEYS]
         found[table.name] = [[row[column] for column in kept] for row in rows]
     for figure in sorted((at / "figures").glob("*.svg")):
