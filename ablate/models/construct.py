@@ -23,6 +23,17 @@ class ModelError(AblateError):
     """A backbone or a mechanism that does not exist, cannot be built as asked, or does not fit the images."""
 
 
+def _way_out(module_name: str, error: BaseException) -> str:
+    """One that is not found has to be put somewhere else; one that breaks, mended where it does."""
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if missing and f"{module_name}.".startswith(f"{missing}."):
+        return "the module must be importable from the folder where the command runs, or be installed"
+    if isinstance(error, SyntaxError):
+        return f"mend {error.filename}:{error.lineno}"
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"mend {last.filename}:{last.lineno} in {last.name}"
+
+
 def resolve(kind: str, name: str, known: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
     """What `name` stands for: an entry of `known`, or the object at an import path ``package.module:name``.
 
@@ -43,7 +54,7 @@ def resolve(kind: str, name: str, known: Mapping[str, Callable[..., Any]]) -> Ca
     except (Exception, SystemExit) as error:  # the user's file runs here, and may fail in any way
         raise ModelError(
             f"{kind} {name!r}: importing {module_name!r} failed with {type(error).__name__}: {error}"
-            "\n    the module must be importable from the folder where the command runs, or be installed"
+            f"\n    {_way_out(module_name, error)}"
         ) from error
     found = getattr(module, attribute, None)
     if not callable(found):

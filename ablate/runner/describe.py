@@ -57,7 +57,7 @@ def _variant_json(plan: Plan, variant: Variant) -> dict[str, Any]:
 
 def plan_text(plan: Plan, *, estimate: bool = False, tell: Teller = NOBODY) -> str:
     """The plan as a page of text. estimate: measure a step of each variant that is to be trained."""
-    parts = [_heading(plan), _table(plan), *_pretraining(plan), *_stale(plan)]
+    parts = [_heading(plan), _table(plan), *_pretraining(plan), *stale(plan)]
     notes = [f"{name}: {note}" for name, found in plan.inspections.items() for note in found.notes]
     parts += [f"note: {note}" for note in (*plan.warnings, *notes)]
     if estimate and plan.wanted:
@@ -169,7 +169,7 @@ def _value(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _stale(plan: Plan) -> list[str]:
+def stale(plan: Plan) -> list[str]:
     """Trials that were done, grouped by what has changed since."""
     groups = Counter(trial.changes for trial in plan.trials if trial.changes)
     return [

@@ -14,7 +14,7 @@ from ablate.errors import MachineError, StoreError
 from ablate.execute import Executor, InlineExecutor, LocalExecutor, Outcome
 from ablate.record import TrialRecord
 from ablate.runner.costs import measure_costs
-from ablate.runner.describe import plan_text
+from ablate.runner.describe import plan_text, stale
 from ablate.runner.gpus import largest_peak_bytes, worker_slots
 from ablate.runner.interrupts import INTERRUPTED, interruptible
 from ablate.runner.job import (
@@ -171,7 +171,8 @@ def _train(
     watched = tuple(_watched(trial) for wave in plan.waves for trial in wave)
     done = sum(trial.state == "done" and not trial.wanted for trial in plan.selected)
     display.start(Opening(plan.study.name, len(plan.selected), done, watched, pool.workers, plan.store))
-    for note in (*plan.warnings, *_skipped(plan)) if not ended else ():  # a later stage has told them
+    told_before = bool(ended)  # by an earlier stage
+    for note in () if told_before else (*plan.warnings, *stale(plan), *_skipped(plan)):
         display.note(f"note: {note}")
     own_process = not isinstance(pool, InlineExecutor)
     work: list[Job] = []

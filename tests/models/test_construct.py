@@ -1,3 +1,4 @@
+import re
 import sys
 
 import pytest
@@ -83,6 +84,7 @@ def test_what_an_import_tried_is_said(own_module):
     )
     broken = message(lambda: build_attention("broken_parts_of_a_user:X", 8, {}))
     assert "No module named 'a_package_that_is_nowhere'" in broken
+    assert re.search(r"mend .*broken_parts_of_a_user.*:\d+ in ", broken), "it was found: it is to be mended"
     assert message(lambda: build_attention(f"{own_module}:Halv", 8, {})) == (
         f"attention '{own_module}:Halv': '{own_module}' was imported, but has no class or function 'Halv'"
         "\n    it has: Half, Shapeless, Picky, Table, not_a_module, tiny"
