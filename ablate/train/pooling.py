@@ -1,6 +1,7 @@
 """Max pooling of 2×2 windows on a CPU, faster than torch's own and equal bit for bit.
 
-Where a window holds a NaN, so does the result, as in torch; which of the four then gets the gradient may differ.
+Where a window holds a NaN, so does the result, as in torch; which of the four then gets the gradient may
+differ.
 
 torch's kernel for maps in the default layout goes window by window, and a fifth of a training step of a small
 network goes there. Here whole rows are compared with rows, many numbers at a time; what the backward pass
