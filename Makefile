@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 STUDY ?= studies/msa.yaml
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: env run test test-slow test-networks test-latency test-faults test-browser test-tex lint clean-env
+.PHONY: env run test test-slow test-networks test-latency test-faults test-browser test-dashboard test-postgres test-tex lint clean-env
 
 env: $(VENV)/.installed
 
@@ -17,7 +17,7 @@ run: $(VENV)/.installed
 	$(VENV)/bin/ablate run $(STUDY)
 
 test: $(VENV)/.installed-test
-	$(VENV)/bin/python -m pytest -n 2 -m "not slow and not networks and not faults and not latency and not browser and not tex"
+	$(VENV)/bin/python -m pytest -n 2 -m "not slow and not networks and not faults and not latency and not browser and not tex and not dashboard and not postgres"
 
 test-slow: $(VENV)/.installed-test
 	$(VENV)/bin/python -m pytest -m slow
@@ -48,6 +48,19 @@ test-browser: $(VENV)/.installed-test
 	  $$root apt-get update -qq && $$root apt-get install -y --no-install-recommends chromium chromium-driver; }
 	$(PIP) install -e ".[browser]"
 	$(VENV)/bin/python -m pytest -m browser
+
+# the database of a search in a running optuna-dashboard
+test-dashboard: $(VENV)/.installed-test
+	$(PIP) install -e ".[test,dashboard]"
+	$(VENV)/bin/python -m pytest -m dashboard
+
+# a search of several processes on a PostgreSQL that the test starts; it comes from Debian's packages where there is none
+test-postgres: $(VENV)/.installed-test
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { \
+	  root=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+	  $$root apt-get update -qq && $$root apt-get install -y --no-install-recommends postgresql; }
+	$(PIP) install -e ".[test,postgres]"
+	$(VENV)/bin/python -m pytest -m postgres
 
 # the tables of docs/performance.md, in minutes; BENCH="step script" for some of them, BENCH_ARGS=--quick to try it
 BENCH ?= step script study overhead

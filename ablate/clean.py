@@ -12,7 +12,7 @@ import re
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -22,6 +22,7 @@ from ablate.record import StudyPlan
 from ablate.store import Damaged, Holder, Store, explained, together
 from ablate.store.locks import look, remove
 from ablate.store.paths import ID, TrialPaths
+from ablate.store.reading import read_bytes
 
 ORPHANED_TRIAL: Final = "trials that no study names"
 ORPHANED_COST: Final = "costs that no study names"
@@ -144,7 +145,13 @@ def _remove(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _named(store: Store, studies: Iterable[str]) -> frozenset[str]:
+def _tuning_of(store: Store, study: str) -> str:
+    """What `ablate tune` wrote of its trials; empty where a study was not tuned."""
+    content = read_bytes(store.confined(store.study(study).tuning))
+    return "" if content is None else content.decode(errors="replace")
+
+
+def _named(store: Store, studies: Collection[str]) -> frozenset[str]:
     """Every id that these plans mention, wherever: better one too many than one too few."""
     plans: list[StudyPlan | None] = []
     damaged: list[Damaged] = []
@@ -156,6 +163,7 @@ def _named(store: Store, studies: Iterable[str]) -> frozenset[str]:
     if damaged:  # what they name is not known, so nothing could be told from waste
         raise together(damaged)
     texts = [plan.model_dump_json() for plan in plans if plan is not None]
+    texts += [_tuning_of(store, name) for name in studies]
     return frozenset(found for text in texts for found in _IDS_IN_A_PLAN.findall(text))
 
 

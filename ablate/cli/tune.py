@@ -60,8 +60,8 @@ def tune(
     Run again, or beside itself, it goes on with the same search until the trials asked for are done.
     """
     from ablate.display import make_display, silence
-    from ablate.tune import tune_study
     from ablate.tune import promote as promote_best
+    from ablate.tune import tune_study
 
     said = {
         "trials": trials,

@@ -75,7 +75,10 @@ class Costs:
         subjects = study_subjects([Variant(name, settings)], {name: images}, {name: ""})
         bench = measure(subjects, Conditions(device=self.around.device, limit_s=3.0))
         [found] = bench.costs
-        return {"latency_ms": found.timing.p50_ms, "peak_memory_bytes": float(found.training.peak_bytes or "nan")}
+        return {
+            "latency_ms": found.timing.p50_ms,
+            "peak_memory_bytes": float(found.training.peak_bytes or "nan"),
+        }
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import optuna
@@ -34,10 +34,16 @@ class Stopping:
     seeds: int
 
     def opened(self) -> optuna.trial.Trial:
-        storage = self.place.open()
+        storage = _opened(self.place)
         pruner = make_pruner(self.pruner, self.epochs, self.seeds)
         study = optuna.load_study(study_name=self.study, storage=storage, pruner=pruner)
         return optuna.trial.Trial(study, self.trial_id)
+
+
+@cache
+def _opened(place: Place) -> optuna.storages.BaseStorage:
+    """Once a worker: it takes longer than many an epoch."""
+    return place.open()
 
 
 def make_pruner(name: str, epochs: int, seeds: int) -> optuna.pruners.BasePruner:

@@ -101,7 +101,7 @@ def _trial(search: Search, trial: FrozenTrial) -> dict[str, Any]:
         "choices": dict(trial.params),
         "settings": attributes.get("settings", {}),
         "values": values,
-        "counts": {key: attributes[key] for key in ("param_count", "macs") if key in attributes},
+        "counts": attributes.get("counts", {}),
         "validation_accuracy": attributes.get("validation_accuracy", {}),
         "trials": attributes.get("trials", {}),
         "curve": [[step, value] for step, value in sorted(trial.intermediate_values.items())],

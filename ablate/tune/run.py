@@ -58,6 +58,8 @@ class _Tuning:
 
     plan: Plan
     tune: Tune
+    costs: Costs
+    limits: Limits
     pool: Executor
     display: Display
     until: float | None
@@ -94,7 +96,12 @@ def tune_study(
     if measured and jobs not in (None, 1):
         raise MachineError("latency and memory are measured while nothing else runs: leave -j out, or say 1")
     starts = _starts(plan, tune)
-    _check(plan, tune, starts[0][1])
+    costs = _costs(plan)
+    baseline = plan.inspections[study.baseline]
+    limits = Limits(
+        tune.constraints, {"param_count": float(baseline.param_count), "macs": float(baseline.macs)}
+    )
+    _check(plan, tune, starts, costs, limits)
     if dry_run:
         message = _described(plan, tune, starts, place)
         display.end(message, "")
@@ -111,7 +118,7 @@ def tune_study(
         try:
             opened = place.open()
             until = None if tune.timeout is None else time.monotonic() + tune.timeout
-            tuning = _Tuning(plan, tune, pool, display, until)
+            tuning = _Tuning(plan, tune, costs, limits, pool, display, until)
             with contextlib.closing(pool):
                 for name, space in starts:
                     search = _search(tuning, name, space, place, opened)
@@ -154,10 +161,10 @@ def _starts(plan: Plan, tune: Tune) -> list[tuple[str, Space]]:
     return found
 
 
-def _check(plan: Plan, tune: Tune, space: Space) -> None:
+def _check(plan: Plan, tune: Tune, starts: list[tuple[str, Space]], costs: Costs, limits: Limits) -> None:
     """Build every network that a single choice leads to: what no network bears is an error now, with its
     line, and not a failed trial hours later."""
-    study, costs, problems = plan.study, _costs(plan), Problems()
+    study, problems, space = plan.study, Problems(), starts[0][1]
     for key, dimension in tune.space.items():
         where = study.where("tune", "space", key)
         if key not in space.dimensions:
@@ -175,6 +182,14 @@ def _check(plan: Plan, tune: Tune, space: Space) -> None:
                 if not _hangs_on_another(space, key):
                     place = study.where("tune", "space", key, inner)
                     problems.add(str(error).splitlines()[0], where=place, field=f"tune.space: {key}")
+    for name, each in starts if tune.constraints and not problems.found else ():
+        points = each.points()
+        if points is not None and not any(
+            limits.kept(lambda point=point, each=each: each.settings(point), costs) for point in points
+        ):
+            texts = " and ".join(constraint.text for constraint in tune.constraints)
+            where = study.where("tune", "constraints")
+            problems.add(f"no setting around {name} keeps {texts}", where=where, field="tune.constraints")
     problems.raise_if_any()
 
 
@@ -198,12 +213,7 @@ def _costs(plan: Plan) -> Costs:
 
 
 def _search(tuning: _Tuning, name: str, space: Space, place: Place, storage: Any) -> Search:
-    plan, tune = tuning.plan, tuning.tune
-    costs = _costs(plan)
-    baseline = plan.inspections[plan.study.baseline]
-    limits = Limits(
-        tune.constraints, {"param_count": float(baseline.param_count), "macs": float(baseline.macs)}
-    )
+    plan, tune, costs = tuning.plan, tuning.tune, tuning.costs
     seeds = tune.seeds_beside(plan.study.seeds)
     content = [
         Settings.model_validate(space.base).model_dump(mode="json"),
@@ -219,7 +229,7 @@ def _search(tuning: _Tuning, name: str, space: Space, place: Place, storage: Any
         space=space,
         seeds=seeds,
         around=costs.around,
-        limits=limits,
+        limits=tuning.limits,
         costs=costs,
         place=place,
         storage=storage,

@@ -80,9 +80,7 @@ class Careful(optuna.samplers.BaseSampler):
             if other.number != trial.number and other.state != TrialState.WAITING
         }
         return [
-            point
-            for point in points
-            if mark_of(point) not in taken and trial.params.items() <= point.items()
+            point for point in points if mark_of(point) not in taken and trial.params.items() <= point.items()
         ]
 
     def _drawn(self, study: optuna.Study, trial: FrozenTrial) -> Point:

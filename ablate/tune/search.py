@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from ablate.errors import AblateError
 from ablate.failures import headline
 from ablate.record import TrialRecord
+from ablate.report.tuning import short
 from ablate.runner.job import Job
 from ablate.runner.surroundings import Surroundings, keeping_last_weights
 from ablate.spec.names import pretraining_of
@@ -26,7 +27,7 @@ from ablate.spec.settings import Settings
 from ablate.spec.tune import Tune
 from ablate.tune.objective import MEASURED, Costs, Limits, mean_accuracy, validation_accuracy
 from ablate.tune.pruning import Stopping, make_pruner, report_curve
-from ablate.tune.samplers import Careful
+from ablate.tune.samplers import ATTEMPTS, Careful
 from ablate.tune.space import Point, Space
 from ablate.tune.storage import Owner, Place, Signs
 from ablate.tune.work import Ran, Setting, curve
@@ -164,8 +165,11 @@ class Search:
         trial.set_user_attr("settings", changes)
         try:
             settings = without_idle_attention(self.space.settings(point))
-            for metric, value in self.known(settings, point).items():
-                trial.set_user_attr(metric, value)
+            counts = self.known(settings, point)
+            trial.set_user_attr("counts", counts)
+            if any(excess > 0 for excess in self.limits.excess(counts)):
+                self._fail(trial.number, f"{ATTEMPTS} draws found no setting that keeps the constraints")
+                return None
             jobs, before = self._jobs(settings)
         except (AblateError, ValidationError) as error:
             self._fail(trial.number, str(error))
@@ -221,9 +225,9 @@ class Search:
             return self._fail(setting.number, headline(failed.failure))
         if ran.stopped is not None:
             return self._told(setting.number, state=TrialState.PRUNED)
-        attributes = trial.user_attrs
+        counts = trial.user_attrs["counts"]
         values = [
-            mean_accuracy(accuracies) if metric == "accuracy" else float(attributes[metric])
+            mean_accuracy(accuracies) if metric == "accuracy" else float(counts[metric])
             for metric in self.tune.objectives
         ]
         if not all(math.isfinite(value) for value in values):
@@ -231,7 +235,7 @@ class Search:
         return self._told(setting.number, values=values)
 
     def _report(self, trial: optuna.trial.Trial, records: Sequence[TrialRecord]) -> None:
-        """The curves, wherever they come from, for whoever opens the database. Optuna takes one objective's."""
+        """The curves, for whoever opens the database. Optuna takes those of a single objective."""
         if list(self.tune.objectives) == ["accuracy"]:
             for position, record in enumerate(records):
                 report_curve(trial, position * self.epochs, curve(self.around.store, record.id))
@@ -262,13 +266,13 @@ def without_idle_attention(settings: Settings) -> Settings:
 
 
 def said(changes: Mapping[str, Any]) -> str:
-    """``"reduction=8 at=[block2]"``: by the last part of each key."""
+    """``"reduction=8 at=block2"``"""
     parts = []
     for key, value in changes.items():
         shown = f"{value:.3g}" if isinstance(value, float) else value
         if isinstance(value, list | tuple):
             shown = " ".join(map(str, value))
-        parts.append(f"{key.rsplit('.', 1)[-1]}={shown}")
+        parts.append(f"{short(key)}={shown}")
     return " ".join(parts)
 
 

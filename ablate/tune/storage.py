@@ -137,7 +137,8 @@ class Place:
                 return JournalStorage(JournalFileBackend(str(file)))
             # Optuna's own wait is 5 s; several processes on a slow disk need more.
             engine = {"connect_args": {"timeout": 60}} if file is not None else {}
-            with warnings.catch_warnings():
+            # Two that find no tables at once would both make them, and one would fail.
+            with self._alone(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 rdb = optuna.storages.RDBStorage(self.url, engine_kwargs=engine)
             return optuna.storages.get_storage(rdb)
@@ -154,8 +155,23 @@ class Place:
             ) from error
 
     @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        import sqlalchemy
+
+        if self.file is not None:
+            with _file_lock(self.file.with_name(f"{self.file.name}.tune-lock")):
+                yield
+            return
+        engine = sqlalchemy.create_engine(self.url)
+        try:
+            with _database_lock(engine):
+                yield
+        finally:
+            engine.dispose()
+
+    @contextlib.contextmanager
     def locked(self, storage: optuna.storages.BaseStorage) -> Iterator[None]:
-        """No other search on this storage begins or takes over a trial meanwhile; a dead one does not block."""
+        """No other search on this storage begins or takes over a trial meanwhile; the dead do not block."""
         file = self.file
         if file is not None:
             with _file_lock(file.with_name(f"{file.name}.tune-lock")):

@@ -22,7 +22,7 @@ defaults:
   data: {source: digits}
   model:
     backbone: cnn
-    args: {width: 0.125}
+    args: {width: 0.5}
     attention: {name: se, args: {reduction: 4}, at: [block2]}
   train: {epochs: 4, optimizer: {lr: 0.01}}
 variants:

@@ -1,4 +1,4 @@
-"""Training that is a formula, for tests of what surrounds it; run as a program, it is `ablate tune` with it."""
+"""Training that is a formula, for tests of what surrounds it; as a program, it is `ablate tune` with it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Training:
 
         self.trained.append((settings, seed))
         attention = settings.model.attention
-        fault = self.faults.get(attention.args["reduction"] if attention else 0)
+        fault = self.faults.get(attention.args.get("reduction") if attention else 0)
         if fault is not None:
             raise fault
         paths, count = TrialPaths(folder), settings.train.epochs

@@ -76,6 +76,7 @@ def url_of(kind, root):
     return f"sqlite:///{root}/tiny/tune/search.db" if kind == "sqlite" else f"journal:{root}/search.journal"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sqlite", "journal"])
 def test_killed_three_times_it_ends_with_what_was_asked_for(write, command, environment, root, kind):
     environment["SECONDS_A_TRIAL"] = "0.02"
@@ -88,6 +89,7 @@ def test_killed_three_times_it_ends_with_what_was_asked_for(write, command, envi
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", ["sqlite", "journal"])
 def test_killed_ten_times_it_ends_with_what_was_asked_for(write, command, environment, root, kind):
     environment["SECONDS_A_TRIAL"] = "0.05"
@@ -98,7 +100,7 @@ def test_killed_ten_times_it_ends_with_what_was_asked_for(write, command, enviro
     assert_whole(url, root)
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "journal"])
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("journal", marks=pytest.mark.slow)])
 def test_two_processes_share_one_search(write, command, environment, root, kind):
     environment["SECONDS_A_TRIAL"] = "0.3"
     url = url_of(kind, root)

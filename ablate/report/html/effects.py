@@ -171,7 +171,7 @@ def _strip(report: Report, name: str, judgement: Judgement, missing: bool, scale
 def _value(judgement: Judgement, missing: bool) -> object:
     if missing:
         return numbers.NONE
-    return two_lines(numbers.signed(judgement.evidence.estimate.value), numbers.interval(*judgement.deciding))
+    return two_lines(numbers.difference(judgement), numbers.interval(*judgement.deciding))
 
 
 def _th(said: object, class_: str | None = None) -> Html:

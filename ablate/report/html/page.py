@@ -13,6 +13,7 @@ from ablate.report.html.effects import effects, findings
 from ablate.report.html.results import results
 from ablate.report.html.sweeps import sweep
 from ablate.report.html.trials import letter, trials
+from ablate.report.html.tuning import tuning_section
 from ablate.report.html.words import SHAPES, Places, bullets, folded, notes, places, table
 from ablate.report.method import MEASURED_PREFIX, measured_lines, method_lines
 from ablate.report.rows import Report
@@ -70,6 +71,7 @@ def _sections(report: Report, places: Places) -> list[tuple[str, str, str, Html]
         ("effects", "Effects", "Effects of the parts", effects(report, places) if report.effects else None),
         ("sweeps", "Sweeps", "Sweeps", join(sweep(report, one, places) for one in report.sweeps) or None),
         ("costs", "Cost", "Accuracy and cost", costs(report, places) if report.costs.counted else None),
+        ("tuning", "Tuning", "Tuning", tuning_section(report)),
         ("controls", "Controls", controls.title(report), _controls(report) if report.controls else None),
         ("curves", "Curves", "Learning curves", curves(report, places) if report.curves else None),
         ("pretraining", "Pretraining", "Pretraining", _pretraining(report) if report.pretraining else None),

@@ -215,7 +215,7 @@ def _cells(report: Report, row: VariantRow, places: Places) -> dict[str, tuple[o
             _key(accuracy.mean if accuracy else None),
         ),
         "delta": (
-            two_lines(numbers.signed(delta), numbers.interval(*against.judgement.deciding))
+            two_lines(numbers.difference(against.judgement), numbers.interval(*against.judgement.deciding))
             if against and not math.isnan(delta)
             else numbers.NONE,
             _key(delta),
@@ -247,7 +247,8 @@ def _measured(row: MeasuredRow | None) -> dict[str, tuple[object, str | None]]:
     latency, memory = nothing, nothing
     if row is not None and row.latency_ms is not None:
         ratio = numbers.NONE if row.against is None else f"× {row.against.ratio:.2f}"
-        latency = two_lines(f"{row.latency_ms:,.3f}", ratio), _key(row.latency_ms)
+        mean_ms = row.latency_ms if row.rounds_mean_ms is None else row.rounds_mean_ms
+        latency = two_lines(f"{mean_ms:,.3f}", ratio), _key(mean_ms)
     if row is not None and row.peak_memory_bytes is not None:
         percent = row.memory_percent
         more = numbers.NONE if percent is None else f"{percent:+.2f} %".replace("-", "−")
@@ -277,8 +278,9 @@ def _below(report: Report) -> list[Html]:
         found.append(f"Changes of costs are in percent of what {base.name} costs: {known}.")
     if report.costs.machines:
         found.append(
-            f"Latency: median at batch 1, as a multiple of {base.name}'s in the same session. Memory: the "
-            f"peak of a training step. Both on {report.costs.machines[0].machine}."
+            "Latency: geometric mean of the rounds at batch 1, each the median of its calls, and as a "
+            f"multiple of {base.name}'s in the same session. Memory: the peak of a training step. Both on "
+            f"{report.costs.machines[0].machine}."
         )
     mixed = [f"{row.name} ({', '.join(row.mixed)})" for row in report.variants if row.mixed]
     if mixed:

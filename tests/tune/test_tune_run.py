@@ -5,6 +5,7 @@ from __future__ import annotations
 import optuna
 import pytest
 
+from ablate.clean import find_waste
 from ablate.errors import StudyError
 from ablate.runner import run_study
 from ablate.spec import load_study
@@ -155,3 +156,9 @@ def test_nothing_is_written_by_a_dry_run(make, root, training):
     summary = tune(make(RATIOS), root, dry_run=True)
     assert "se: 4 trials of 2 seeds (1000, 1001) over model.attention.args.reduction" in summary.message
     assert not root.exists()
+
+
+def test_clean_keeps_what_a_search_rests_on(make, root, training):
+    tune(make(RATIOS), root)
+    waste = find_waste(Store(root)).waste
+    assert not [each.path for each in waste if each.trial_id is not None]
