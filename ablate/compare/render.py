@@ -8,6 +8,7 @@ from typing import Any
 
 from ablate.compare.pairs import Compared, Pair
 from ablate.report import numbers
+from ablate.report.findings import if_assumed
 from ablate.report.json import against_document, finite
 from ablate.report.rows import VariantRow
 
@@ -59,7 +60,7 @@ def _pair(found: Compared, pair: Pair) -> list[str]:
         return [f"{pair_of}: {pair.judged.reason}", *(f"    {line}" for line in _differences(pair))]
     if judgement.verdict == "no-op":  # nothing but a bug could give it an interval
         return [
-            f"{pair_of}: no-op",
+            f"{pair_of}: {_verdict(pair)}",
             f"    {_verdict_reason(pair)}",
             *(f"    {line}" for line in _differences(pair)),
         ]
@@ -79,7 +80,7 @@ def _pair(found: Compared, pair: Pair) -> list[str]:
         if paired.known:
             low, high = paired.interval(judgement.level)
             lines.append(f"    by paired t: {numbers.with_interval(paired.value, low, high)}")
-    assumed = f", assuming a seed sd of {judgement.std:g}" if judgement.std_assumed else ""
+    assumed = if_assumed(judgement)
     lines.append(
         f"    seeds to show {margin:g}: {numbers.seeds(judgement.seeds, judgement.std)}; to decide: "
         f"{numbers.seeds(judgement.seeds_to_decide, judgement.std)}{assumed}"
@@ -93,10 +94,20 @@ def _pair(found: Compared, pair: Pair) -> list[str]:
     return [*lines, *(f"    {line}" for line in _differences(pair))]
 
 
+def _verdict(pair: Pair) -> str:
+    """What is one on both sides is no change that did nothing."""
+    return "the same trials" if _one_and_the_same(pair) else pair.judged.judgement.verdict
+
+
 def _verdict_reason(pair: Pair) -> str:
-    if pair.judged.judgement.verdict == "no-op" and pair.same_trials:
-        return "the same trials with the same predictions on every shared seed"
+    if _one_and_the_same(pair):
+        return "every shared seed is one trial on both sides, with the same predictions"
     return pair.judged.reason
+
+
+def _one_and_the_same(pair: Pair) -> bool:
+    shared = set(pair.seeds[0]) & set(pair.seeds[1])
+    return pair.judged.judgement.verdict == "no-op" and set(pair.same_trials) == shared
 
 
 def _differences(pair: Pair) -> list[str]:
@@ -115,7 +126,7 @@ def _differences(pair: Pair) -> list[str]:
         lines.append("settings: the same")
     if pair.same_trials and len(pair.same_trials) < len(first):
         lines.append(f"one and the same trial on both sides: seed {_seeds(pair.same_trials)}")
-    if pair.two_runs is not None:
+    if pair.two_runs is not None and not _one_and_the_same(pair):
         runs = pair.two_runs
         lines.append(
             f"these two networks alone: {runs.only_of} images only the first gets right, {runs.only_against} "
@@ -198,7 +209,7 @@ def _pair_document(pair: Pair) -> dict[str, Any]:
         "of": _row(pair.of),
         "against": _row(pair.against),
         **against_document(pair.judged),
-        "verdict": pair.judged.judgement.verdict,
+        "verdict": _verdict(pair),
         "reason": _verdict_reason(pair),
         "time_to_decide": pair.time,
         "settings": None if pair.settings is None else list(pair.settings),

@@ -6,7 +6,7 @@ pandas, seaborn and matplotlib load only where a table or a figure is made.
 from ablate.report.build import build_report
 from ablate.report.json import render_json
 from ablate.report.markdown import render_markdown
-from ablate.report.method import MEASURED_PREFIX
+from ablate.report.method import MEASURED_PREFIX, without_measured
 from ablate.report.rows import EffectRow, Report, SweepRows, TrialRow, VariantRow
 from ablate.report.write import FORMATS, MEASURED_KEYS, render, render_study, write_report
 
@@ -24,5 +24,6 @@ __all__ = [
     "render_json",
     "render_markdown",
     "render_study",
+    "without_measured",
     "write_report",
 ]

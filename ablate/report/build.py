@@ -16,7 +16,7 @@ from typing import Any
 
 from ablate.errors import StoreError
 from ablate.record import CostRecord, Environment, PlannedVariant, StudyPlan, TrialRecord
-from ablate.report import looks
+from ablate.report import looks, tuning
 from ablate.report.claims import claim_rows
 from ablate.report.comparisons import Comparisons
 from ablate.report.controls import FAMILY, control_rows, sides
@@ -75,6 +75,7 @@ def report_of(store: Store, plan: StudyPlan) -> Report:
         sweeps, effects, judged = _exploratory(sweeps, effects, judged)
     variants = tuple(rows.values())
     cost = cost_rows(variants, plan.baseline, procedure, costs)
+    tuned = tuning.read_tuning(store, plan.study)
     have_effects, have_curves = any(not row.missing for row in effects), trials.have_curves()
     return Report(
         study=plan.study,
@@ -92,7 +93,10 @@ def report_of(store: Store, plan: StudyPlan) -> Report:
         claims=claim_rows(plan, rows, sweeps, procedure, comparisons, costs, rule),
         environments=trials.environments(),
         planned_at=_to_seconds(plan.planned),
-        figures=_figures(variants, sweeps, cost, have_effects, have_curves),
+        figures=(
+            *_figures(variants, sweeps, cost, have_effects, have_curves),
+            *(tuning.figures(tuned) if tuned is not None else ()),
+        ),
         controls=control_rows(plan.controls, rows, judged),
         twins=comparisons.twins(variants),
         pretraining=pretraining_rows(store, plan, procedure),
@@ -101,6 +105,8 @@ def report_of(store: Store, plan: StudyPlan) -> Report:
         looks=looks.Looks(plan.looks, post_hoc(plan), rule),
         pace=pace_of(plan, rows, trials.records.values()),
         look_page=store.study(plan.study).look_html.is_file(),
+        tuning=tuned,
+        promoted=tuning.read_promoted(store, plan.study),
     )
 
 

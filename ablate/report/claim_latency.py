@@ -10,9 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from ablate.record import CostRecord
 from ablate.report.claim_figures import Spoken
+from ablate.report.costs import contention
 from ablate.report.rows import ClaimFigure
 from ablate.spec.claims import Claim, Ratio
 from ablate.stats import (
@@ -32,11 +34,11 @@ MATTERS = 0.05  # of a latency, for planning rounds
 
 @dataclass(frozen=True, slots=True)
 class TimedTogether:
-    """What a claim rests on. rounds_ms: of one session, by variant. notes: what else ran on the machine."""
+    """What a claim rests on. rounds_ms: of one session, by variant. contention: what else ran there."""
 
     machine: str
     rounds_ms: Mapping[str, Sequence[float]]
-    notes: tuple[str, ...]
+    contention: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class JudgedLatency:
 
     figures: tuple[ClaimFigure, ...]
     judgement: ClaimJudgement
+    verdict: str
     reason: str
     machine: str
     remarks: tuple[str, ...]
@@ -60,7 +63,7 @@ def timed_together(
         for session in sorted(set.intersection(*(set(r.sessions) for r in here.values())), reverse=True):
             rounds_ms = {name: record.sessions[session] for name, record in here.items()}
             if len({len(rounds) for rounds in rounds_ms.values()}) == 1:
-                notes = (note for record in here.values() for note in record.notes)
+                notes = (note for record in here.values() for note in contention(record.notes))
                 return TimedTogether(machine, rounds_ms, tuple(dict.fromkeys(notes)))
     return None
 
@@ -108,17 +111,39 @@ def _told(
             high=_scaled(one.high, is_ratio),
             level=one.level,
             position=one.position,
-            sides={name: typical_latency(timed.rounds_ms[name], one.level)[0] for name in figure.sides},
+            sides={name: _mean(timed.rounds_ms[name], is_ratio) for name in figure.sides},
         )
         for figure, one in zip(spoken, judged.figures, strict=True)
     )
     found = "; ".join(_in_words(figure, is_ratio) for figure in figures)
     rounds = judged.figures[0].asserted.evidence.n
+    why = f"{found}, over {rounds} rounds on {timed.machine}"
+    if timed.contention and judged.verdict in ("supported", "refuted") and _speaks_of_a_size(claim):
+        why = (
+            f"the machine was busy ({timed.contention[0]}), and how far two latencies are apart at rest "
+            f"is not known: measure again with `ablate bench STUDY` on a quiet machine; {why}"
+        )
+        return JudgedLatency(figures, judged, "undecided", why, timed.machine, ())
     remarks: tuple[str, ...] = ()
-    if timed.notes:
-        remarks = (f"the size of a difference is that of a busy machine ({timed.notes[0]})",)
-    why = f"{found}, over {rounds} rounds on {timed.machine}{_what_would_decide(judged)}"
-    return JudgedLatency(figures, judged, why, timed.machine, remarks)
+    if timed.contention:
+        remarks = (f"the size of a difference is that of a busy machine ({timed.contention[0]})",)
+    why += _what_would_decide(judged)
+    return JudgedLatency(figures, judged, judged.verdict, why, timed.machine, remarks)
+
+
+def _speaks_of_a_size(claim: Claim) -> bool:
+    """Whether a bound lies elsewhere than where two latencies are equal.
+
+    Which of two is slower holds on a busy machine as well, for its load falls on both by turns; by how much
+    does not.
+    """
+    equal = 1.0 if isinstance(claim, Ratio) else 0.0
+    return any(bound not in (None, equal) for bound in claim.bounds)
+
+
+def _mean(rounds_ms: Sequence[float], is_ratio: bool) -> float:
+    """Such that the sides of a ratio divide into it, and those of a difference add up to it."""
+    return typical_latency(rounds_ms, 0.05)[0] if is_ratio else fmean(rounds_ms)
 
 
 _PLACES = {
@@ -130,6 +155,7 @@ _PLACES = {
 
 def _in_words(figure: ClaimFigure, is_ratio: bool) -> str:
     each = ", ".join(f"{name} {value or 0:,.3f} ms" for name, value in figure.sides.items())
+    each += f" ({'geometric ' if is_ratio else ''}means of the rounds)"
     unit = "" if is_ratio else " ms"
     value = "–" if figure.value is None else f"{figure.value:,.3f}{unit}"
     if figure.low is None or figure.high is None:

@@ -11,7 +11,7 @@ from scipy import special
 from ablate.report import numbers, pace
 from ablate.report.rows import ClaimFigure, ClaimRow, Report
 from ablate.spec.claims import Claim, Difference, Ratio, Trend
-from ablate.stats import ClaimJudgement
+from ablate.stats import ASSUMED_STD, MANY_SEEDS, ClaimJudgement, assumption
 
 METRICS = {
     "accuracy": "points",
@@ -21,6 +21,7 @@ METRICS = {
     "peak_memory_bytes": "bytes",
 }
 _MEASURED = ("latency_ms", "peak_memory_bytes")
+BELOW = "as measured, below"
 
 
 def bounds_in_words(bounds: tuple[float | None, float | None], unit: str) -> str:
@@ -98,22 +99,29 @@ def _undecided(
     known = [count for count in if_true if count is not None]
     if not known or len(known) < len(if_true):
         return start
-    return f"{start}; were the true figure the one estimated, {max(known)} seeds per variant would decide"
+    seeds_said = _number(max(known))
+    return f"{start}; were the true figure the one estimated, {seeds_said} seeds per variant would decide"
 
 
 def _seeds(claim: Claim, judgement: ClaimJudgement, margin: float, fewest: int) -> str:
     assumed = any(one.std_assumed for one in judgement.figures)
-    guess = " (assuming a seed sd of 0.3 points)" if assumed else ""
+    guess = f" {assumption(ASSUMED_STD)}" if assumed else ""
     seeds = [one.seeds for one in judgement.figures if one.seeds is not None]
     if len(seeds) < len(judgement.figures):
         return f"no number of seeds within reach would decide{guess}"
-    more = f", {max(seeds) - fewest} more than now," if max(seeds) > fewest else ""
+    most = max(seeds)
+    more = f", {most - fewest} more than now," if MANY_SEEDS >= most > fewest else ""
     whole = " over the whole sweep" if isinstance(claim, Trend) else ""
     middle = ", and one in the middle of the range" if None not in claim.bounds else ""
     return (
-        f"{max(seeds)} seeds per variant{more} would decide a figure {margin:g} points{whole} from a bound"
+        f"{_number(most)} seeds per variant{more} would decide a figure {margin:g} points{whole} from a bound"
         f"{middle}, 4 times in 5{guess}"
     )
+
+
+def _number(seeds: int) -> str:
+    """For a sentence; beyond what anybody trains the number itself says nothing."""
+    return f"more than {MANY_SEEDS}" if seeds > MANY_SEEDS else str(seeds)
 
 
 def explain_cost(claim: Claim, figures: Sequence[ClaimFigure], verdict: str, missing: Sequence[str]) -> str:
@@ -141,44 +149,52 @@ def _cost(claim: Claim, figure: ClaimFigure, noun: str) -> str:
     return f"{each}: {_signed(figure.value)} {noun}"
 
 
-def table(report: Report) -> tuple[list[str], list[list[str]]]:
-    """Header and cells, a line a figure; of a claim on several, the verdict stands in the first."""
+def table(report: Report, *, measured: bool = True) -> tuple[list[str], list[list[str]]]:
+    """Header and cells, a line a figure; of a claim on several, the verdict stands in the first.
+
+    measured: whether with what no two runs agree on, which else stands in `measured_table`.
+    """
+    return _table(report.claims, hidden=() if measured else _MEASURED)
+
+
+def measured_table(report: Report) -> tuple[list[str], list[list[str]]]:
+    """Like `table`, of the claims on measured costs alone."""
+    return _table([row for row in report.claims if row.metric in _MEASURED], hidden=())
+
+
+def _table(claims: Sequence[ClaimRow], hidden: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+    """hidden: metrics whose figures are left out, and so is the verdict by a latency."""
     header = ["Claim", "It says", "Verdict", "Claimed", "Figure", "Estimate", "Interval at", "n"]
     header += ["p", "p adjusted"]
     lines = []
-    for row in report.claims:
+    for row in claims:
+        is_hidden = row.metric in hidden
+        verdict = BELOW if is_hidden and _by_latency(row) else verdict_in_words(row)
         for position, figure in enumerate(row.figures):
             first = position == 0
             lines.append(
                 [
                     row.id if first else "",
                     row.say if first else "",
-                    _verdict(row) if first else "",
+                    verdict if first else "",
                     row.claimed if first else "",
                     figure.name,
-                    _estimate(row, figure),
-                    _confidence(row, figure),
+                    numbers.NONE if is_hidden else _estimate(row, figure),
+                    numbers.NONE if is_hidden else _confidence(figure),
                     _counts(row, figure),
-                    _p(row, row.p_value) if first else "",
-                    _p(row, row.p_adjusted) if first else "",
+                    _p(None if is_hidden else row.p_value) if first else "",
+                    _p(None if is_hidden else row.p_adjusted) if first else "",
                 ]
             )
     return header, lines
 
 
-def _verdict(row: ClaimRow) -> str:
-    """No two runs agree on what was judged by a latency, so that it does not stand in the table."""
-    return "as measured, below" if _by_latency(row) else verdict_in_words(row)
+def _confidence(figure: ClaimFigure) -> str:
+    return numbers.NONE if figure.level is None else f"{100 * (1 - figure.level):.2f} %"
 
 
-def _confidence(row: ClaimRow, figure: ClaimFigure) -> str:
-    if figure.level is None or _by_latency(row):
-        return numbers.NONE
-    return f"{100 * (1 - figure.level):.2f} %"
-
-
-def _p(row: ClaimRow, value: float | None) -> str:
-    return numbers.p_value(math.nan if value is None or _by_latency(row) else value)
+def _p(value: float | None) -> str:
+    return numbers.p_value(math.nan if value is None else value)
 
 
 def _by_latency(row: ClaimRow) -> bool:
@@ -293,16 +309,23 @@ def records(row: ClaimRow) -> list[dict[str, Any]]:
 
 
 def _estimate(row: ClaimRow, figure: ClaimFigure) -> str:
-    if figure.value is None or row.metric in _MEASURED:
+    if figure.value is None:
         return numbers.NONE
     if row.kind == "ratio":
         value = f"{figure.value:.4f}"
         return value if figure.low is None else f"{value} {_between(figure)}"
+    if row.metric == "latency_ms":
+        return f"{numbers.with_interval(figure.value, *_ends(figure), digits=3)} ms"
     if row.metric != "accuracy":
         return _signed(figure.value)
     if figure.low is None or figure.high is None:
         return numbers.signed(figure.value)
     return f"{numbers.signed(figure.value)} {numbers.interval(figure.low, figure.high)}"
+
+
+def _ends(figure: ClaimFigure) -> tuple[float, float]:
+    low, high = figure.low, figure.high
+    return math.nan if low is None else low, math.nan if high is None else high
 
 
 def _between(figure: ClaimFigure) -> str:

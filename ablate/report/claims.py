@@ -204,7 +204,7 @@ class _Judge:
         judged = judge_latency_claims(list(zip(claims, spoken, timed, strict=True)), self._procedure)
         return {
             claim.id: replace(
-                self._row(claim, one.figures, one.judgement.verdict, one.reason),
+                self._row(claim, one.figures, one.verdict, one.reason),
                 p_value=None if math.isnan(one.judgement.p_value) else one.judgement.p_value,
                 p_adjusted=None if math.isnan(one.judgement.p_adjusted) else one.judgement.p_adjusted,
                 machine=one.machine,

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from ablate.report import numbers
-from ablate.report.costs import MeasuredRow
+from ablate.report.costs import MeasuredRow, contention
 from ablate.report.pareto import Front
 from ablate.report.rows import Report
 
 ANOTHER_SESSION = "timed in another session"
+# As the measurement notes it, a network a line.
+_SCATTER = re.compile(r"(?P<name>.+): its rounds scatter by (?P<percent>\d+) %")
 FRONTS_HEADER = ("Accuracy against", "On the front", "Open", "Dominated")
 
 
@@ -40,8 +43,15 @@ def measured_table(report: Report) -> tuple[list[str], list[list[str]]]:
     rows = report.costs.measured
     with_graph = any(row.latency_graph_ms is not None for row in rows)
     with_energy = any(row.image_energy_mj is not None for row in rows)
-    header = ["Variant", "Machine", "p50, ms", "p95, ms", *(["graph, ms"] if with_graph else [])]
-    header += [f"p50 as a multiple of {report.baseline}'s", "Verdict", "images/s", "Training peak"]
+    header = [
+        "Variant",
+        "Machine",
+        "p50 of calls, ms",
+        "p95 of calls, ms",
+        *(["graph, ms"] if with_graph else []),
+    ]
+    header += ["Mean of rounds, ms", f"as a multiple of {report.baseline}'s", "Verdict", "images/s"]
+    header += ["Training peak"]
     header += [f"of {report.baseline}'s", "Inference peak", *(["mJ an image"] if with_energy else [])]
     cells = [
         [
@@ -50,6 +60,7 @@ def measured_table(report: Report) -> tuple[list[str], list[list[str]]]:
             _ms(row.latency_ms),
             _ms(row.latency_p95_ms),
             *([_ms(row.latency_graph_ms)] if with_graph else []),
+            _ms(row.rounds_mean_ms),
             _ratio(row),
             _verdict(row, report.baseline),
             numbers.NONE
@@ -93,10 +104,11 @@ def notes(report: Report) -> list[str]:
         )
     if report.costs.measured:
         found.append(
-            "Latency: one image, p50 and p95 of all calls; its ratio by a paired t test on the logarithms of "
-            f"{_rounds(report)} ABBA rounds in one session, corrected within its machine, and the interval "
-            "after correction. Training peak: of a whole step at the batch beside it. Inference peak: one "
-            "image. Only figures of one machine are compared."
+            "Latency: one image. p50 and p95 are those of all calls. What is compared is the geometric mean "
+            "of the rounds, each round the median of its calls: the ratio by a paired t test on the "
+            f"logarithms of {_rounds(report)} ABBA rounds in one session, corrected within its machine, and "
+            "the interval after correction. Training peak: of a whole step at the batch beside it. "
+            "Inference peak: one image. Only figures of one machine are compared."
         )
     return found
 
@@ -111,21 +123,55 @@ def measured_notes(report: Report) -> list[str]:
             f"{machine.machine}: {machine.device_name} ({machine.device}){clock}, {threads}, "
             f"torch {machine.torch}"
         )
-        found += [f"{machine.machine}: {note}" for note in machine.notes]
-        if machine.notes and any(row.against for row in report.costs.measured):
+        found += [f"{machine.machine}: {note}" for note in _folded(machine.notes)]
+        if contention(machine.notes) and any(row.against for row in report.costs.measured):
             found.append(
                 f"{machine.machine}: so a ratio tells which is slower here, and not by how much at rest"
             )
+    unmeasured: dict[tuple[str, str], list[str]] = {}
     for row in report.costs.measured:
         if row.peak_memory_bytes is None and row.memory_means:
-            found.append(f"{row.variant} on {row.machine}: training memory {row.memory_means}")
+            unmeasured.setdefault((row.machine, row.memory_means), []).append(row.variant)
+    for (name, means), variants in unmeasured.items():
+        found.append(f"{_some(variants, 3)} on {name}: training memory {means}")
     energy = dict.fromkeys(row.energy_means for row in report.costs.measured if row.energy_means)
     found += [f"energy: {means}" for means in energy]
     for front in report.costs.fronts:
         if front.left_out:
-            why = "; ".join(f"{name} ({reason})" for name, reason in front.left_out)
+            by_reason: dict[str, list[str]] = {}
+            for name, reason in front.left_out:
+                by_reason.setdefault(reason, []).append(name)
+            why = "; ".join(f"{_some(names, 3)} ({reason})" for reason, names in by_reason.items())
             found.append(f"left out of accuracy against {_against_what(front)}: {why}")
     return found
+
+
+def measured_caption(report: Report) -> str:
+    """The same as sentences of one paragraph; those that begin with a name keep it as it is."""
+    found = []
+    for note in measured_notes(report):
+        start = note[:1].upper() if note.startswith(("energy: ", "left out ")) else note[:1]
+        found.append(f"{start}{note[1:].removesuffix('.')}.")
+    return " ".join(found)
+
+
+def _folded(notes: Sequence[str]) -> list[str]:
+    """Those that say the same of several networks as one, in the place of the first."""
+    found: dict[str, list[tuple[str, int]]] = {}
+    for note in notes:
+        scatter = _SCATTER.fullmatch(note)
+        found.setdefault("" if scatter else note, [])
+        if scatter:
+            found[""].append((scatter["name"], int(scatter["percent"])))
+    return [note or _scatter(found[""]) for note in found]
+
+
+def _scatter(noisy: Sequence[tuple[str, int]]) -> str:
+    percents = sorted({percent for _, percent in noisy})
+    by = f"{percents[0]} to {percents[-1]}" if len(percents) > 1 else f"{percents[0]}"
+    if len(noisy) == 1:
+        return f"{noisy[0][0]}: its rounds scatter by {by} %"
+    return f"the rounds of {len(noisy)} variants scatter by {by} %: {_some([name for name, _ in noisy], 3)}"
 
 
 def _rounds(report: Report) -> str:
@@ -142,14 +188,17 @@ def _listed(front: Front, place: str) -> str:
     for row in front.rows:
         if row.place == place:
             star = "*" if row.on_front and place == "open" else ""
-            by = f" ({_some(row.by)})" if row.by and not star else ""
-            shown.append(f"{row.variant}{star}{by}")
-    return ", ".join(shown) or numbers.NONE
+            by = f" ({_some(row.by, 2)})" if row.by and not star else ""
+            shown.append((not star, f"{row.variant}{star}{by}"))
+    if place == "on the front":
+        return ", ".join(name for _, name in shown) or numbers.NONE
+    # A star says more than a rank by the cost: those that have one are named first.
+    return _some([name for _, name in sorted(shown, key=lambda one: one[0])], 3) or numbers.NONE
 
 
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 4 else ""
-    return f"{', '.join(names[:3] if more else names)}{more}"
+def _some(names: Sequence[str], most: int) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
 
 
 def _verdict(row: MeasuredRow, baseline: str) -> str:
@@ -214,6 +263,8 @@ _FIGURES = (
     "latency_ms",
     "latency_p95_ms",
     "latency_graph_ms",
+    "rounds_mean_ms",
+    "against_ms",
     "images_per_s",
     "throughput_batch",
     "dtype",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ablate.record import CostRecord
 from ablate.report.pareto import Front, counted_front, latency_front, memory_front, widest_session
-from ablate.stats import LatencyJudgement, Procedure, judge_latencies, log_ratio
+from ablate.stats import LatencyJudgement, Procedure, judge_latencies, log_ratio, typical_latency
 
 if TYPE_CHECKING:
     from ablate.report.rows import VariantRow
@@ -45,8 +45,9 @@ class CountedRow:
 class MeasuredRow:
     """One variant on one machine; what was not measured is None.
 
-    latency: at batch 1, graph: of the replayed CUDA graph. against: the latency as a multiple of the
-    baseline's, `against_ms`, in the session that timed both; None for the baseline and where no session did.
+    latency: p50 and p95 of all calls at batch 1, graph: of the replayed CUDA graph. rounds_mean_ms: geometric
+    mean of the rounds, of the session compared in, else of its latest. against: that mean as a multiple of
+    the baseline's, `against_ms`, in the session that timed both; None for the baseline and where none did.
     memory_percent: what the training peak has beyond the baseline's, in percent of that, `memory_against`;
     None where their steps have other batches.
     """
@@ -68,6 +69,7 @@ class MeasuredRow:
     energy_means: str | None
     session: str | None
     notes: tuple[str, ...]
+    rounds_mean_ms: float | None = None
     against: LatencyJudgement | None = None
     against_ms: float | None = None
     memory_percent: float | None = None
@@ -123,6 +125,11 @@ def cost_rows(
     )
 
 
+def contention(notes: Sequence[str]) -> tuple[str, ...]:
+    """Of a record's notes, those on what else ran; the others say why there is no replayed graph."""
+    return tuple(note for note in notes if "CUDA graph" not in note)
+
+
 def _counted(name: str, found: Sequence[CostRecord]) -> CountedRow:
     fullest = next((record for record in found if record.activations is not None), found[0])
     return CountedRow(
@@ -164,10 +171,19 @@ def _measured(found: Mapping[str, CostRecord], baseline: str, procedure: Procedu
         return list(plain.values())
     family = [log_ratio(found[name].sessions[at], base.sessions[at]) for name, at in shared.items()]
     for name, judgement in zip(shared, judge_latencies(family, procedure), strict=True):
-        rounds_ms = base.sessions[shared[name]]
-        against_ms = sorted(rounds_ms)[len(rounds_ms) // 2]
-        plain[name] = replace(plain[name], against=judgement, against_ms=against_ms)
+        plain[name] = replace(
+            plain[name],
+            against=judgement,
+            against_ms=_rounds_mean(base, shared[name]),
+            rounds_mean_ms=_rounds_mean(found[name], shared[name]),
+        )
     return list(plain.values())
+
+
+def _rounds_mean(record: CostRecord, session: str | None) -> float | None:
+    """Geometric, in milliseconds: two of them divide into the ratio that is judged."""
+    rounds_ms = record.sessions.get(session or "", ())
+    return typical_latency(rounds_ms, 0.05)[0] if rounds_ms else None
 
 
 def _shared_session(record: CostRecord, base: CostRecord) -> str | None:
@@ -204,6 +220,7 @@ def _as_measured(name: str, record: CostRecord, base: CostRecord | None) -> Meas
         energy_means=record.energy_means,
         session=record.latency_session,
         notes=record.notes,
+        rounds_mean_ms=_rounds_mean(record, record.latency_session),
         memory_percent=percent,
         memory_against=None if percent is None else against,
     )

@@ -142,9 +142,21 @@ class _Design:
                     latency=latency,
                     latency_machine=machine,
                     cells=tuple(self._cells[cell].name for cell in effect.weights if cell in self._cells),
+                    always=self._always(),
                 )
             )
         return rows
+
+    def _always(self) -> tuple[str, ...]:
+        """What is on throughout, whatever the factors are: the design is over some of the switches only."""
+        factors = {factor.replace("-", "_") for factor in self._design.factors}
+        switches = dict.fromkeys(switch for row in self._cells.values() for switch in row.switches)
+        return tuple(
+            switch.replace("_", "-")
+            for switch in switches
+            if switch.replace("-", "_") not in factors
+            and all(row.switches.get(switch) for row in self._cells.values())
+        )
 
     def _marked(self, effect: Effect) -> Effect:
         """The difference of two cells that predicted alike is no difference at all."""
@@ -163,8 +175,9 @@ class _Design:
         return {self._cells[cell].name: weight for cell, weight in effect.weights.items()}
 
     def _names(self, missing: Sequence[frozenset[str]]) -> tuple[str, ...]:
+        none_on = "+".join(self._always()) or "none on"
         return tuple(
-            self._cells[cell].name if cell in self._cells else "+".join(sorted(cell)) or "none on"
+            self._cells[cell].name if cell in self._cells else "+".join(sorted(cell)) or none_on
             for cell in missing
         )
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ablate.report import drawing
+from ablate.report import drawing, tuning
 from ablate.report.curves import POINTS
 from ablate.report.pareto import Front
 from ablate.report.rows import CurveRow, Report, SweepRows
@@ -156,6 +156,9 @@ def _drawings(report: Report, store: Store) -> dict[str, Callable[[], Any]]:
         "effects": lambda: drawing.draw_effects(effect_rows(report), margin),
         "curves": lambda: drawing.draw_curves(curve_rows(report, store), baseline.name),
     }
+    if report.tuning is not None:
+        for figure in tuning.figures(report.tuning):
+            possible[figure.name] = partial(tuning.draw, report.tuning, figure.name)
     for front in report.costs.fronts:
         possible[front.file_name] = partial(_draw_front, report, front)
     for sweep in report.sweeps:

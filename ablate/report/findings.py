@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ablate.report import numbers
 from ablate.report.rows import EffectRow, Report, VariantRow
-from ablate.stats import Estimate, Judgement, seeds_needed
+from ablate.stats import Estimate, Judgement, assumption, seeds_needed
 
 # The order in which verdicts are told.
 ORDER = (
@@ -54,12 +54,23 @@ class Finding:
 
 
 def parts(report: Report) -> tuple[EffectRow, ...]:
-    """One effect for each part, of the first design; empty without a design."""
+    """One effect for each part, of the first design, in the order of `ranked`; empty without a design."""
     for kind in _KINDS:
         rows = [row for row in report.effects if row.kind == kind and not row.within and not row.view]
         if rows:
-            return tuple(row for row in rows if row.design == rows[0].design)
+            return tuple(sorted((row for row in rows if row.design == rows[0].design), key=_rank))
     return ()
+
+
+def _rank(found: Finding | EffectRow) -> tuple[int, bool, float]:
+    missing, evidence = bool(found.missing), found.judgement.evidence
+    value = evidence.estimate.value
+    return ORDER.index(found.judgement.verdict), missing, 0.0 if missing else -value
+
+
+def none_on(rows: Sequence[EffectRow], plain: str = "none") -> str:
+    """What is left of a design with all of its factors off: what is on throughout, or the plain word."""
+    return f"{'+'.join(rows[0].always)} alone" if rows and rows[0].always else plain
 
 
 def of_parts(rows: Sequence[EffectRow]) -> list[Finding]:
@@ -99,14 +110,7 @@ def of_variants(rows: Sequence[VariantRow], baseline: VariantRow) -> list[Findin
 
 def ranked(found: list[Finding]) -> list[Finding]:
     """By verdict, and among equal ones by what they bought; what cannot be estimated comes last."""
-    return sorted(
-        found,
-        key=lambda finding: (
-            ORDER.index(finding.verdict),
-            finding.missing,
-            0.0 if finding.missing else -finding.judgement.evidence.estimate.value,
-        ),
-    )
+    return sorted(found, key=_rank)
 
 
 def of_planned(fewest: int, most: int, planned: int) -> str:
@@ -144,8 +148,12 @@ def needed(judgement: Judgement, margin: float) -> str:
     if seeds <= has:
         more = _if_so(judgement)
         return f"{has} seeds {goal}; here neither happened{f', and {more}' if more else ''}"
-    assumed = f" (assuming a seed sd of {judgement.std:g})" if judgement.std_assumed else ""
-    return f"{seeds} seeds a variant, {seeds - has} more than now, {goal}{assumed}"
+    return f"{seeds} seeds a variant, {seeds - has} more than now, {goal}{if_assumed(judgement)}"
+
+
+def if_assumed(judgement: Judgement) -> str:
+    """On what numbers of seeds hang before anything is known of the spread."""
+    return f" {assumption(judgement.std)}" if judgement.std_assumed else ""
 
 
 def to_decide(judgement: Judgement) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ablate.report import numbers
@@ -14,14 +14,17 @@ from ablate.report.findings import (
     Finding,
     cost,
     needed,
+    none_on,
     of_parts,
     of_planned,
     of_variants,
     parts,
 )
 from ablate.report.numbers import estimate as estimate
+from ablate.report.printed import sampling_error
 from ablate.report.rows import EffectRow, Report, TwinRow, VariantRow
-from ablate.stats import Judgement, Procedure
+from ablate.report.tuning import opening_sentences as tuning_sentences
+from ablate.stats import Judgement, Procedure, assumption
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +50,14 @@ def open_report(report: Report) -> Opening:
     done = sum(row.n for row in report.variants)
     planned = sum(row.planned for row in report.variants)
     if not done:
-        return Opening(f"None of the {planned} trials has finished, so there is nothing to report yet.")
+        nothing = f"None of the {planned} trials has finished, so there is nothing to report yet."
+        return Opening(nothing, others=tuple(tuning_sentences(report)))
     # Where a rule gave the seeds out, it decided on the variants; effects are exploratory then.
     effects = parts(report) if report.looks.until_decided is None else ()
     if effects:
         findings = of_parts(effects)
-        answer = f"Which parts earned their cost? {_answer_of_parts(report, findings)}"
+        said = f"{_answer_of_parts(report, findings)}{_more_than_spending(report, findings)}"
+        answer = f"Which parts earned their cost? {said}."
         basis = _basis(report, effects)
         found = [*_shares(effects), *_levels(report), *_interplay(report, effects), *_whole(report, effects)]
     else:
@@ -61,13 +66,16 @@ def open_report(report: Report) -> Opening:
         if not findings:
             alone = f"{report.baseline} stands alone: there is nothing to compare it with."
             return Opening(alone, others=tuple(_remarks(report)))
-        answer = f"Which variants beat {report.baseline}? {_answer_of_variants(report, findings)}"
+        said = f"{_answer_of_variants(report, findings)}{_more_than_spending(report, findings)}"
+        answer = f"Which variants beat {report.baseline}? {said}."
         basis = _basis_of_variants(report, findings)
         found = _levels(report) if any(row.origin != "sweep" for row in _main_variants(report)) else []
     beating = [row.name for row in _level_rows(report) if _is(row, "better")]
     if beating and found:
         beat = "beats" if len(beating) == 1 else "beat"
         answer += f" Of the sweeps' levels, {_names(beating)} {beat} {report.baseline}."
+    if report.looks.post_hoc:
+        answer = f"Post hoc: {answer}"
     others = (*found, *_remarks(report))
     return Opening(answer, tuple(findings), bool(effects), basis, others)
 
@@ -75,6 +83,7 @@ def open_report(report: Report) -> Opening:
 def _remarks(report: Report) -> list[str]:
     """What is true of any study: controls, twins, what is missing, what did not learn."""
     found = [f"Post hoc, all of it: {report.looks.post_hoc}."] if report.looks.post_hoc else []
+    found += tuning_sentences(report)
     found += [control_answer(report, row) for row in report.controls]
     found += [twin_sentence(row) for row in report.twins]
     if warning := unequal_spread(report.variants):
@@ -104,7 +113,12 @@ def _answer_of_parts(report: Report, findings: Sequence[Finding]) -> str:
         one, they = len(names) == 1, _names(names)
         match verdict:
             case "better":
-                said.append(f"{they} earned {'its' if one else 'their'} cost")
+                priced = [
+                    f"{finding.name} ({_shares_of(finding, report.baseline_row)})"
+                    for finding in findings
+                    if finding.verdict == verdict
+                ]
+                said.append(f"{_names(priced)} {'is' if one else 'are'} shown to add accuracy")
             case "better but within the margin":
                 said.append(
                     f"{they} help{'s' if one else ''}, but by less than the {margin:g} points that count"
@@ -117,7 +131,7 @@ def _answer_of_parts(report: Report, findings: Sequence[Finding]) -> str:
                 said.append(f"{they} changed no prediction")
             case _:
                 said.append(_open(names, verdict, findings))
-    return f"{'' if 'better' in groups else 'None is shown to have: '}{'; '.join(said)}."
+    return f"{'' if 'better' in groups else 'None is shown to have: '}{'; '.join(said)}"
 
 
 def _answer_of_variants(report: Report, findings: Sequence[Finding]) -> str:
@@ -140,7 +154,36 @@ def _answer_of_variants(report: Report, findings: Sequence[Finding]) -> str:
                 said.append(f"{they} changed no prediction")
             case _:
                 said.append(_open(names, verdict, findings))
-    return f"{'' if groups.keys() & {'better'} else 'None is shown to: '}{'; '.join(said)}."
+    return f"{'' if groups.keys() & {'better'} else 'None is shown to: '}{'; '.join(said)}"
+
+
+def _more_than_spending(report: Report, findings: Sequence[Finding]) -> str:
+    """Where something did better, but not shown to than the baseline given the same budget: so much."""
+    if not any(finding.verdict.startswith("better") for finding in findings):
+        return ""
+    noun = {"params": "parameters", "macs": "MACs"}
+    groups: dict[tuple[str, str], list[str]] = {}
+    for row in report.controls:
+        verdict = row.against.judgement.verdict
+        if verdict != "better":
+            groups.setdefault((verdict, noun[row.match]), []).append(row.of.name)
+    return "".join(
+        f"; {_against_spending(_names(names), matched, verdict, one=len(names) == 1)}"
+        for (verdict, matched), names in groups.items()
+    )
+
+
+def _against_spending(they: str, matched: str, verdict: str, *, one: bool) -> str:
+    alone, s = f"{'its' if one else 'their'} {matched} alone would", "s" if one else ""
+    match verdict:
+        case "better but within the margin":
+            return f"{they} add{s} more than {alone}, but by less than counts"
+        case "worse" | "worse but within the margin":
+            return f"{they} add{s} less than {alone}"
+        case "equivalent" | "no-op":
+            return f"{they} add{s} no more than {alone}"
+        case _:
+            return f"whether {they} add{s} more than {alone} is {verdict}"
 
 
 def _by_verdict(findings: Sequence[Finding]) -> dict[str, list[str]]:
@@ -183,15 +226,17 @@ def _basis(report: Report, effects: Sequence[EffectRow]) -> str:
     n = of_planned(min(counts), max(counts), max(row.planned for row in effects))
     bought = _BOUGHT[effects[0].kind].format(k=_exponent(len(effects)))
     cells = "cell" if effects[0].kind in ("main", "share") else "variant"
-    return (
+    said = (
         f"Bought: {bought}, in points of test accuracy; {n} seed{'' if n == '1' else 's'} a {cells}"
         f"{_corrected(without_dunnett(report.procedure))}. Parameters and MACs: what it adds of them, in "
-        f"percent of {_denominators(report)}. {_to_decide(report, (row.judgement for row in effects))}"
+        f"percent of {_denominators(report)}."
     )
+    notes = (throughout(effects), to_decide_note(report, [row.judgement for row in effects]))
+    return " ".join(filter(None, (said, *notes)))
 
 
 def _basis_of_variants(report: Report, findings: Sequence[Finding]) -> str:
-    decide = _to_decide(report, (finding.judgement for finding in findings))
+    decide = to_decide_note(report, [finding.judgement for finding in findings])
     return (
         f"Bought: the difference from {report.baseline} in points of test accuracy"
         f"{_corrected(report.procedure)}. Parameters and MACs: the difference, in percent of "
@@ -204,13 +249,26 @@ def _denominators(report: Report) -> str:
     return f"{base.name}'s {numbers.count(base.param_count)} and {numbers.macs(base.macs)}"
 
 
-def _to_decide(report: Report, judgements: Iterable[Judgement]) -> str:
+def throughout(effects: Sequence[EffectRow]) -> str:
+    """What the design leaves on, whatever is judged, as a sentence."""
+    always = effects[0].always
+    if not always:
+        return ""
+    be = "is" if len(always) == 1 else "are"
+    return f"{_names(always)} {be} on throughout, also with every part off."
+
+
+def to_decide_note(report: Report, judgements: Sequence[Judgement]) -> str:
+    """What the column "Seeds to decide" holds; empty where nothing is open."""
     if all(judgement.verdict not in OPEN for judgement in judgements):
         return ""
     margin = report.procedure.margin
+    assumed = next((one.std for one in judgements if one.std_assumed and one.evidence.n), None)
+    guess = f", {assumption(assumed)}" if assumed is not None else ""
     return (
-        f"To decide: the seeds a variant that would show a difference of {margin:g} points, or rule it out, "
-        "4 times in 5; where there are as many already, those for a difference as large as the one found."
+        f"Seeds to decide: a variant, to show a difference of {margin:g} points, or rule it out, 4 times in "
+        f"5{guess}; where there are as many already, those for a difference as large as the one found."
+        f"{sampling_error(report, assumed) if assumed is not None else ''}"
     )
 
 
@@ -233,7 +291,7 @@ def _of_part(report: Report, finding: Finding) -> str:
     price = cost(finding, report.baseline_row)
     match judgement.verdict:
         case "better":
-            return f"{name} earned its cost: {figure} for {price}."
+            return f"{name} is shown to add accuracy: {figure} for {price}."
         case "better but within the margin":
             return f"{name} helps, but by less than the {margin:g} points that count: {figure} for {price}."
         case "worse" | "worse but within the margin":
@@ -264,7 +322,8 @@ def _shares(effects: Sequence[EffectRow]) -> list[str]:
     if effects[0].kind != "share" or any(row.missing for row in effects):
         return []
     total = sum(row.judgement.evidence.estimate.value for row in effects)
-    return [f"The shares add up to {numbers.signed(total)} points, which is all parts together less none."]
+    rest = none_on(effects)
+    return [f"The shares add up to {numbers.signed(total)} points, which is all parts together less {rest}."]
 
 
 def _level_rows(report: Report) -> list[VariantRow]:

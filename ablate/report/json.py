@@ -6,7 +6,7 @@ import json
 import math
 from typing import Any
 
-from ablate.report import claim_text, controls, cost_text, looks, missing, pace, pretraining
+from ablate.report import claim_text, controls, cost_text, looks, missing, pace, pretraining, tuning
 from ablate.report.effects import points_per_percent
 from ablate.report.headline import headline
 from ablate.report.rows import Against, EffectRow, Report, SweepRows, TrialRow, VariantRow
@@ -64,6 +64,7 @@ def document(report: Report) -> dict[str, Any]:
         ],
         "pretraining": [pretraining.document(row) for row in report.pretraining],
         "incomplete": [_incomplete(row) for row in report.incomplete],
+        "tuning": tuning.document(report.tuning),
         "costs": cost_text.document(report),
         "data": dict(report.data),
         "recipe": dict(report.recipe),

@@ -6,12 +6,13 @@ Bold means one thing: the verdict is *better*. The largest mean alone makes noth
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
 from ablate.report import claim_text, controls, cost_text, numbers
 from ablate.report.effects import points_per_percent, without_dunnett
-from ablate.report.findings import of_planned, parts
-from ablate.report.headline import open_report
+from ablate.report.findings import OPEN, none_on, of_planned, parts, to_decide
+from ablate.report.headline import open_report, throughout, to_decide_note
 from ablate.report.method import in_brief, method_lines
 from ablate.report.printed import baseline_families, count, less, variant_name, verdict
 from ablate.report.rows import Against, EffectRow, Report, SweepRows, VariantRow
@@ -44,8 +45,6 @@ def render_latex(report: Report) -> str:
             "",
             tex(opening.answer),
             "",
-            tex(opening.basis),
-            "",
             *_list(opening.others),
             "",
             *tables,
@@ -76,7 +75,16 @@ def tex_tables(report: Report) -> list[TexTable]:
         found.append(_comparisons(report))
     if any(not row.view for row in report.effects):
         found.append(_effects(report))
-    return [*found, *(_sweep(report, sweep) for sweep in report.sweeps), *_costs(report)]
+    tables = [*found, *(_sweep(report, sweep) for sweep in report.sweeps), *_costs(report)]
+    if report.looks.post_hoc is None:
+        return tables
+    # Each table may stand alone in a paper, and so has to say it.
+    why = f"Post hoc: {report.looks.post_hoc}."
+    judged = [table.name == "views" or "Verdict" in table.header for table in tables]
+    return [
+        replace(table, caption=f"{table.caption} {why}") if has_verdicts else table
+        for table, has_verdicts in zip(tables, judged, strict=True)
+    ]
 
 
 def _results(report: Report) -> TexTable:
@@ -84,7 +92,6 @@ def _results(report: Report) -> TexTable:
     switches = list(dict.fromkeys(name for row in report.variants for name in row.switches))
     stds = [row.accuracy.std for row in report.variants if row.accuracy is not None]
     digits = numbers.decimals(stds)
-    wide = _digits(row.against.judgement for row in report.variants if row.against)
     counts = {count(row) for row in report.variants}
     header = ["Variant", *map(tex, switches), *(["$n$"] if len(counts) > 1 else [])]
     rows = [
@@ -93,7 +100,7 @@ def _results(report: Report) -> TexTable:
             *(_switch(row, name) for name in switches),
             *([tex(count(row))] if len(counts) > 1 else []),
             _accuracy(row, digits),
-            _difference(row.against, wide),
+            _difference(row.against),
             tex(verdict(row)),
             *_cost(numbers.count(row.param_count), less(row.param_count, base.param_count), base.param_count),
             *_cost(numbers.macs(row.macs), less(row.macs, base.macs), base.macs),
@@ -116,27 +123,31 @@ def _parts(report: Report) -> TexTable | None:
     found = parts(report)
     if not found:
         return None
-    base, wide = report.baseline_row, _digits(row.judgement for row in found)
+    base = report.baseline_row
+    undecided = any(row.judgement.verdict in OPEN for row in found)
     quotients = [points_per_percent(row, base) for row in found]
     rows = [
         [
             tex(row.name),
-            _judged(row.judgement, wide),
+            _judged(row.judgement),
             tex(row.judgement.verdict),
             *_cost(numbers.signed_count(row.param_delta), row.param_delta, base.param_count),
             *_cost(numbers.signed_macs(row.macs_delta), row.macs_delta, base.macs),
             tex(numbers.with_interval(*quotient, digits=3) if quotient else numbers.NONE),
+            *([tex(to_decide(row.judgement))] if undecided else []),
         ]
         for row, quotient in zip(found, quotients, strict=True)
     ]
     bought = {"main": "Main effect", "share": "Shapley share"}.get(found[0].kind, "Bought")
     header = ["Part", f"{bought}, points", "Verdict", "Parameters", "", "MACs", "", "Points per 1\\,\\% MACs"]
+    header += ["Seeds to decide"] if undecided else []
+    notes = (throughout(found), to_decide_note(report, [row.judgement for row in found]), _brief(report))
     caption = (
         f"What each part buys, in points of test accuracy, and what it costs, in percent of {base.name}'s "
         f"{numbers.count(base.param_count)} parameters and {numbers.macs(base.macs)} MACs"
-        f"{_test(report, of_pairs=False)}. Bold: better than without it. {_brief(report)}"
+        f"{_test(report, of_pairs=False)}. Bold: better than without it. {' '.join(filter(None, notes))}"
     )
-    return TexTable("parts", caption, header, "lrlrrrrr", rows)
+    return TexTable("parts", caption, header, "lrlrrrrr" + "r" * undecided, rows)
 
 
 def _views(report: Report) -> TexTable | None:
@@ -146,17 +157,17 @@ def _views(report: Report) -> TexTable | None:
     kinds = ("add-one", "leave-one-out")
     if not found or any((kind, row.factors) not in views for kind in kinds for row in found):
         return None
+    left = none_on(found, "no part")
     triples = [[views["add-one", row.factors], row, views["leave-one-out", row.factors]] for row in found]
-    wide = _digits(row.judgement for triple in triples for row in triple)
     rows = [
         [
             tex(triple[1].name),
-            *(tex(numbers.estimate(row.judgement, digits=wide)) for row in triple),
+            *(tex(numbers.estimate(row.judgement)) for row in triple),
         ]
         for triple in triples
     ]
     caption = (
-        "Each part alone (against no part), on average over the other parts (its main effect), and on top of "
+        f"Each part alone (against {left}), on average over the other parts (its main effect), and on top of "
         "the rest (all parts against all but this one), in points of test accuracy"
         f"{_test(report, of_pairs=False)}; each column has its own correction. {_brief(report)}"
     )
@@ -193,7 +204,6 @@ def _in_full(
     name: str, caption: str, families: dict[str, list[tuple[str, str, Judgement]]], first: str
 ) -> TexTable:
     """Every figure that a verdict rests on, a group a family."""
-    wide = _digits(judgement for members in families.values() for _, _, judgement in members)
     rows: list[Cells] = []
     breaks = []
     for family, members in families.items():
@@ -204,13 +214,13 @@ def _in_full(
                 [
                     tex(label),
                     tex(n),
-                    _judged(judgement, wide),
+                    _judged(judgement),
                     tex(numbers.confidence(judgement).replace(" (TOST)", " T")),
                     tex(numbers.p_value(judgement.p_value)),
                     tex(numbers.p_value(judgement.p_adjusted)),
                     tex(numbers.p_value(judgement.p_equivalent)),
                     tex(judgement.verdict),
-                    tex(numbers.points(judgement.mde if math.isfinite(judgement.mde) else None, digits=wide)),
+                    tex(numbers.points(judgement.mde if math.isfinite(judgement.mde) else None)),
                     tex(seeds),
                 ]
             )
@@ -230,15 +240,14 @@ def _in_full(
 def _sweep(report: Report, sweep: SweepRows) -> TexTable:
     stds = [level.variant.accuracy.std for level in sweep.levels if level.variant.accuracy is not None]
     digits, from_start = numbers.decimals(stds), sweep.start != report.baseline
-    wide = _digits(level.against.judgement for level in sweep.levels if level.against)
     rows = [
         [
             tex(level.label),
             tex(count(level.variant)),
             _accuracy(level.variant, digits, level.against if not from_start else level.variant.against),
-            _difference(level.against, wide),
+            _difference(level.against),
             tex(level.against.judgement.verdict if level.against else "start"),
-            *([_difference(level.variant.against, wide), tex(verdict(level.variant))] if from_start else []),
+            *([_difference(level.variant.against), tex(verdict(level.variant))] if from_start else []),
             tex(numbers.count(level.variant.param_count)),
             tex(numbers.macs(level.variant.macs)),
         ]
@@ -280,7 +289,7 @@ def _costs(report: Report) -> list[TexTable]:
         caption = f"What each variant costs, counted for one image. {_brief(report)}"
         found.append(_plain("costs", caption, *cost_text.counted_table(report)))
     if report.costs.measured:
-        notes = " ".join(cost_text.measured_notes(report))
+        notes = cost_text.measured_caption(report)
         caption = f"What each variant costs, measured. {notes} {_brief(report)}"
         found.append(_plain("costs-measured", caption, *cost_text.measured_table(report)))
     return found
@@ -306,19 +315,18 @@ def _accuracy(row: VariantRow, digits: int, against: Against | None = None) -> s
     return f"{mean} $\\pm$ {numbers.points(row.accuracy.std, digits=digits)}"
 
 
-def _difference(against: Against | None, digits: int) -> str:
-    return "--" if against is None else _judged(against.judgement, digits)
+def _difference(against: Against | None) -> str:
+    return "--" if against is None else _judged(against.judgement)
 
 
-def _judged(judgement: Judgement, digits: int) -> str:
+def _judged(judgement: Judgement) -> str:
     """The difference, in bold where the verdict is better, and its interval."""
-    value = judgement.evidence.estimate.value
-    if math.isnan(value):
+    if math.isnan(judgement.evidence.estimate.value):
         return "--"
-    told = tex(numbers.signed(value, digits=digits))
+    told = tex(numbers.difference(judgement))
     if judgement.verdict == "better":
         told = f"\\textbf{{{told}}}"
-    bounds = numbers.interval(*judgement.deciding, digits=digits)
+    bounds = numbers.interval(*judgement.deciding)
     return told if bounds == numbers.NONE else f"{told} {tex(bounds)}"
 
 
@@ -329,10 +337,6 @@ def _bold_if(told: str, against: Against | None) -> str:
 def _cost(told: str, delta: float | None, base: int | None) -> Cells:
     """The figure, and the change in percent of the baseline's."""
     return [tex(told), tex(numbers.share(delta, base)) if delta else "--"]
-
-
-def _digits(judgements: Iterable[Judgement]) -> int:
-    return numbers.decimals((j.deciding[1] - j.deciding[0]) / 2 for j in judgements)
 
 
 def _test(report: Report, *, of_pairs: bool = True) -> str:

@@ -5,12 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 
-from ablate.report import claim_text, controls, cost_text, looks, missing, numbers, pretraining
+from ablate.report import claim_text, controls, cost_text, looks, missing, numbers, pretraining, tuning
 from ablate.report import parts as part_tables
 from ablate.report.findings import parts
 from ablate.report.headline import open_report, twin_sentence
-from ablate.report.method import MEASURED_PREFIX, measured_lines, method_lines
+from ablate.report.method import (
+    MEASURED_END,
+    MEASURED_PREFIX,
+    MEASURED_START,
+    measured_lines,
+    method_lines,
+)
 from ablate.report.printed import (
     PrintedTable,
     as_table,
@@ -38,6 +45,7 @@ def render_markdown(report: Report) -> str:
         *(_sweep(report, sweep) for sweep in report.sweeps),
         _costs(report),
         _costs_in_figures(report),
+        _tuning(report),
         _secondary(report),
         _pretraining(report),
         _incomplete(report),
@@ -154,7 +162,7 @@ def _sweep(report: Report, sweep: SweepRows) -> str:
 
 
 def _costs(report: Report) -> str:
-    """What is measured stands on lines of its own, in tables that have no bar before the first cell."""
+    """What is measured stands in tables of its own, marked as such."""
     if not report.costs.counted:
         return ""
     parts = [_table(*cost_text.counted_table(report))]
@@ -169,10 +177,7 @@ def _costs(report: Report) -> str:
 
 
 def _measured_table(header: Row, rows: Sequence[Row]) -> str:
-    lines = _table(header, rows).splitlines()
-    shown = [line.removeprefix("| ").removesuffix(" |") for line in lines]
-    rule = 1
-    return "\n".join(line if at == rule else f"{MEASURED_PREFIX}{line}" for at, line in enumerate(shown))
+    return "\n\n".join([MEASURED_START, _table(header, rows), MEASURED_END])
 
 
 def _costs_in_figures(report: Report) -> str:
@@ -210,6 +215,11 @@ def _secondary(report: Report) -> str:
     return _section("Secondary figures", _table(header, rows), text(note)) if rows else ""
 
 
+def _tuning(report: Report) -> str:
+    parts = tuning.markdown(report, text, _table, _bullets, partial(_figure, report))
+    return _section("Tuning", *parts) if parts else ""
+
+
 def _paired(against: Against | None) -> str:
     if against is None:
         return numbers.NONE
@@ -237,8 +247,10 @@ def _claims(report: Report) -> str:
     told = _bullets(claim_text.reasons(report, measured=False))
     measured = [f"{MEASURED_PREFIX}{text(reason)}  " for reason in claim_text.reasons(report, measured=True)]
     notes = [text(note) for note in claim_text.notes(report)]
-    table = _table(*claim_text.table(report))
-    return _section("Claims", table, told, "\n".join(measured), *notes)
+    table = _table(*claim_text.table(report, measured=False))
+    header, rows = claim_text.measured_table(report)
+    timed = _measured_table(header, rows) if rows else ""
+    return _section("Claims", table, timed, told, "\n".join(measured), *notes)
 
 
 def _method(report: Report) -> str:

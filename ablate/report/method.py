@@ -10,14 +10,32 @@ from ablate.record import Environment
 from ablate.report import numbers
 from ablate.report.rows import Report
 
-# Every line of the markdown that may differ between two runs of the same study starts so.
+# What may differ in the markdown of two equal runs: lines that start so, and tables between these two.
 MEASURED_PREFIX = "Measured: "
+MEASURED_START, MEASURED_END = "<!-- measured -->", "<!-- /measured -->"
 
 _TESTS = {
     "welch": "Welch's t test",
     "paired": "the paired t test over shared seeds",
     "dunnett": "Dunnett's test (effects of a design: Welch's t test and Holm)",
 }
+
+
+def without_measured(markdown: str) -> list[str]:
+    """The lines of a `report.md` in which two equal runs agree. ValueError: a region does not close."""
+    kept, is_measured = [], False
+    for line in markdown.splitlines():
+        if line in (MEASURED_START, MEASURED_END):
+            if is_measured == (line == MEASURED_START):
+                raise ValueError(
+                    f"{line} stands where a measured region is {'open' if is_measured else 'closed'}"
+                )
+            is_measured = not is_measured
+        elif not is_measured and not line.startswith(MEASURED_PREFIX):
+            kept.append(line)
+    if is_measured:
+        raise ValueError(f"{MEASURED_START} without {MEASURED_END}")
+    return kept
 
 
 def method_lines(report: Report) -> list[str]:

@@ -16,16 +16,24 @@ def points(value: float | None, *, digits: int = 2) -> str:
 
 
 def signed(value: float | None, *, digits: int = 2) -> str:
-    """A difference in points, its sign always shown."""
-    return NONE if value is None or math.isnan(value) else _minus(f"{_rounded(value, digits):+.{digits}f}")
+    """A difference in points with its sign; what rounds to zero is zero, and has none."""
+    if value is None or math.isnan(value):
+        return NONE
+    rounded = _rounded(value, digits)
+    return _minus(f"{rounded:{'+' if rounded else ''}.{digits}f}")
 
 
 def interval(low: float, high: float, *, sign: bool = True, digits: int = 2) -> str:
-    """[a, b]; what has no bounds, as of a single run, is no interval."""
+    """[a, b]; what has no bounds, as of a single run, is no interval.
+
+    sign: of a difference; then a bound of an interval without zero has the decimals that tell it from zero.
+    """
     if not (math.isfinite(low) and math.isfinite(high)):
         return NONE
-    form = f"{'+' if sign else ''}.{digits}f"
-    return _minus(f"[{_rounded(low, digits):{form}}, {_rounded(high, digits):{form}}]")
+    if not sign:
+        return f"[{points(low, digits=digits)}, {points(high, digits=digits)}]"
+    bounds = (signed(bound, digits=_telling(bound, low, high, digits)) for bound in (low, high))
+    return f"[{', '.join(bounds)}]"
 
 
 def with_interval(value: float, low: float, high: float, *, digits: int = 2) -> str:
@@ -33,7 +41,14 @@ def with_interval(value: float, low: float, high: float, *, digits: int = 2) -> 
     if math.isnan(value):
         return NONE
     bounds = interval(low, high, digits=digits)
-    return f"{signed(value, digits=digits)} {'(no interval)' if bounds == NONE else bounds}"
+    told = signed(value, digits=_telling(value, low, high, digits))
+    return f"{told} {'(no interval)' if bounds == NONE else bounds}"
+
+
+def difference(judgement: Judgement, *, digits: int = 2) -> str:
+    """A judged difference without its interval."""
+    value = judgement.evidence.estimate.value
+    return signed(value, digits=_telling(value, *judgement.deciding, digits))
 
 
 def estimate(judgement: Judgement, *, digits: int = 2) -> str:
@@ -100,6 +115,13 @@ def signed_macs(value: float | None) -> str:
 def share(part: float | None, whole: float | None) -> str:
     """A signed percentage of `whole`; its denominator must stand beside it."""
     return NONE if part is None or not whole else _minus(f"{100 * part / whole:+.2f} %")
+
+
+def _telling(value: float, low: float, high: float, digits: int) -> int:
+    """As many decimals as tell a figure from zero where its interval excludes zero; else `digits`."""
+    if low <= 0 <= high or not math.isfinite(value) or round(value, digits) or not value:
+        return digits
+    return max(digits, -math.floor(math.log10(abs(value))))
 
 
 def _rounded(value: float, digits: int) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ablate.report import numbers, pace
 from ablate.report.effects import points_per_percent
-from ablate.report.findings import OPEN, Finding, of_planned, parts, to_decide
+from ablate.report.findings import OPEN, Finding, none_on, of_planned, parts, to_decide
 from ablate.report.headline import Opening
 from ablate.report.printed import PrintedTable, judged, judged_header
 from ablate.report.rows import EffectRow, Report
@@ -25,7 +25,7 @@ def opening_table(report: Report, opening: Opening) -> PrintedTable | None:
     header = [what, "Verdict", "Bought, points", "Parameters", "MACs"]
     rows = [_finding(report, finding) for finding in found]
     if any(finding.verdict in OPEN for finding in found):
-        header.append("To decide")
+        header.append("Seeds to decide")
         rows = [[*row, to_decide(finding.judgement)] for row, finding in zip(rows, found, strict=True)]
     bold = frozenset(i for i, finding in enumerate(found) if finding.verdict == "better")
     return PrintedTable("answer", opening.answer, tuple(header), tuple(tuple(row) for row in rows), bold=bold)
@@ -161,6 +161,13 @@ def effects_of_family(report: Report, family: str, rows: Sequence[EffectRow]) ->
     )
 
 
+def _empty_cell(report: Report) -> str:
+    both = "effects are given over all cells and within the first part on."
+    if left := none_on(parts(report), ""):
+        return f"The cell with no part on holds {left}; {both}"
+    return f"The cell with nothing on has no module and so lacks the residual branch, too: {both}"
+
+
 def effects_notes(report: Report) -> list[str]:
     """What the kinds of effects mean, for those that the report has; plain text."""
     kinds = {row.kind for row in report.effects}
@@ -170,21 +177,21 @@ def effects_notes(report: Report) -> list[str]:
         said.append(
             "A main effect is the difference between on and off, averaged over the other parts; an "
             "interaction is the difference of differences, not halved: what the parts buy together beyond "
-            "the sum of what each buys alone. The cell with nothing on has no module and so lacks the "
-            "residual branch, too: effects are given over all cells and within the first part on."
+            f"the sum of what each buys alone. {_empty_cell(report)}"
         )
     if views:
         said.append(
-            "Alone: the part against no part; on top of the rest: all parts against all but this one. They "
-            "are views of the same cells, each column with its own correction. The verdict is that of the "
-            "average: it rests on all cells and so scatters less than a view, which rests on two."
+            f"Alone: the part against {none_on(parts(report), 'no part')}; on top of the rest: all parts "
+            "against all but this one. They are views of the same cells, each column with its own "
+            "correction. The verdict is that of the average: it rests on all cells and so scatters less than "
+            "a view, which rests on two."
         )
     if "share" in kinds:
         said.append(
             "Adding the parts one after the other gives each an increment that depends on the order: what "
             "two parts buy only together falls to the later one. The Shapley share is the increment averaged "
-            "over all orders; the shares add up to all parts together less none, and each, being a sum over "
-            "all cells, has an interval."
+            f"over all orders; the shares add up to all parts together less {none_on(parts(report))}, and "
+            "each, being a sum over all cells, has an interval."
         )
     said.append(
         "Δ parameters and Δ MACs are the same sums over the costs of the cells. Points per 1 % of MACs: the "

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ablate.report import numbers
 from ablate.report.rows import Against, Report, SweepRows, VariantRow
-from ablate.stats import Judgement
+from ablate.stats import Judgement, assumption
 
 # Columns that hold words; all others hold figures, and are set to the right.
 _WORDS = frozenset(
@@ -70,7 +71,7 @@ def judged(judgement: Judgement) -> tuple[str, ...]:
 def judged_note(report: Report, judgements: Iterable[Judgement]) -> str:
     margin = report.procedure.margin
     assumed = next((one.std for one in judgements if one.std_assumed and one.evidence.n), None)
-    guess = f" * assumes a seed sd of {assumed:g} points, as no side has two runs." if assumed else ""
+    guess = f" * {assumption(assumed)}.{sampling_error(report, assumed)}" if assumed else ""
     return (
         "The interval is the one that the verdict rests on, at its own step of the correction; TOST: that of "
         f"the two one-sided tests for ±{margin:g} points, whose p is p equivalent and which alone can say "
@@ -79,6 +80,24 @@ def judged_note(report: Report, judgements: Iterable[Judgement]) -> str:
         "points 4 times in 5 at the level in force. Seeds to decide: the same, and enough of them to find "
         "two variants equivalent 4 times in 5 where they are, never fewer than 5."
         f"{guess}"
+    )
+
+
+def sampling_error(report: Report, std: float) -> str:
+    """A sentence where a test set of this size errs by more than seeds are assumed to scatter, in points.
+
+    100·√(p(1 − p)/N), the binomial standard error of one accuracy; of the variant that it is largest for.
+    """
+    count = report.data.get("test_count")
+    shares = [row.accuracy.mean / 100 for row in report.variants if row.accuracy is not None]
+    if not count or not shares:
+        return ""
+    error = max(100 * math.sqrt(max(0.0, share * (1 - share)) / count) for share in shares)
+    if error <= std:
+        return ""
+    return (
+        f" The sampling error of one accuracy on {numbers.count(count)} test images is larger, up to "
+        f"{numbers.points(error)} points."
     )
 
 

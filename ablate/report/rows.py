@@ -13,6 +13,7 @@ from ablate.record import Environment, Failure, TrialMetrics
 from ablate.report.costs import NOTHING_COUNTED, CostRows
 from ablate.report.looks import NONE_TAKEN, Looks
 from ablate.report.pace import UNKNOWN, Pace
+from ablate.report.tuning import Promoted, Tuning
 from ablate.stats import Estimate, Judgement, Procedure, Summary
 
 
@@ -118,7 +119,7 @@ class EffectRow:
     param_delta, macs_delta: the same contrast of the costs. latency: of the latencies in ms, over the rounds
     of one session on `latency_machine`. missing: variants without a finished trial, for want of which the
     effect cannot be estimated. whole: the variant with every factor on. planned: seeds a cell. cells: the
-    variants that the effect rests on.
+    variants that the effect rests on. always: the switches that are no factors and on in every cell.
     """
 
     design: str
@@ -137,6 +138,7 @@ class EffectRow:
     latency: Estimate | None = None
     latency_machine: str | None = None
     cells: tuple[str, ...] = ()
+    always: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -316,6 +318,8 @@ class Report:
     curves: tuple[CurveRow, ...] = ()
     costs: CostRows = NOTHING_COUNTED
     look_page: bool = False
+    tuning: Tuning | None = None
+    promoted: Promoted | None = None
 
     @property
     def baseline_row(self) -> VariantRow:

@@ -17,7 +17,7 @@ from ablate.report.rows import Report
 from ablate.store import Store, explained, naming_all_damage, write_bytes
 
 # Keys of the JSON and columns of the CSV files that differ between two equal runs. In the markdown such
-# figures stand on lines of their own, which start with `MEASURED_PREFIX`.
+# figures stand on lines and in tables of their own, which `without_measured` leaves out.
 MEASURED_KEYS = (
     "latency_delta_ms",
     "latency_delta_ms_low",

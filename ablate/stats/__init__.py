@@ -17,7 +17,7 @@ from ablate.stats.claims import (
 from ablate.stats.compare import Comparison, compare, dunnett, evidence, paired, welch
 from ablate.stats.correction import holm
 from ablate.stats.estimate import Estimate, Summary, summarise
-from ablate.stats.explain import MANY_SEEDS, explain
+from ablate.stats.explain import MANY_SEEDS, assumption, explain
 from ablate.stats.factorial import Effect, effect_of, effects
 from ablate.stats.latency import (
     LatencyJudgement,
@@ -48,6 +48,7 @@ __all__ = [
     "Procedure",
     "Summary",
     "Verdict",
+    "assumption",
     "compare",
     "contrast",
     "dunnett",

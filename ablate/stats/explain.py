@@ -70,7 +70,7 @@ def _undecided(judgement: Judgement, margin: float) -> str:
 
 def _seeds(judgement: Judgement, margin: float) -> str:
     """How many seeds per variant would decide, whichever way."""
-    assumed = f" (assuming a seed sd of {judgement.std:.2g} points)" if judgement.std_assumed else ""
+    assumed = f" {assumption(judgement.std)}" if judgement.std_assumed else ""
     if judgement.std == 0:
         return "how many seeds would decide cannot be reckoned, since no seed differed from another"
     if judgement.seeds_to_decide is None or judgement.seeds_to_decide > MANY_SEEDS:
@@ -82,6 +82,11 @@ def _seeds(judgement: Judgement, margin: float) -> str:
         f"{judgement.seeds_to_decide} seeds per variant would show a difference of {margin:g} points, or "
         f"rule it out, 4 times in 5{assumed}"
     )
+
+
+def assumption(std: float) -> str:
+    """What is taken for granted where no side has two runs. std: in points."""
+    return f"if seeds scatter by {std:.2g} points (assumed; after two seeds it is measured)"
 
 
 def _percent(share: float) -> str:

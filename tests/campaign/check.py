@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from study import Folder
 
-from ablate.report import MEASURED_KEYS, MEASURED_PREFIX
+from ablate.report import MEASURED_KEYS, without_measured
 from ablate.store import Store
 
 # What may lie in a tree when nothing runs and everything is done.
@@ -28,12 +28,11 @@ _MEASURED_FIGURES = ("accuracy-latency", "accuracy-memory")
 
 
 def comparable(folder: Folder) -> dict[str, Any]:
-    """The report without its measured lines, keys and columns; of every trial, what it learned."""
+    """The report without its measured lines, tables, keys and columns; of every trial, what it learned."""
     at = folder.results / "campaign"
-    lines = (at / "report.md").read_text().splitlines()
     found: dict[str, Any] = {
-        "report.md": [line for line in lines if not line.startswith(MEASURED_PREFIX)],
-        "report.json": _without_measured(json.loads((at / "report.json").read_text())),
+        "report.md": without_measured((at / "report.md").read_text()),
+        "report.json": _without_measured_keys(json.loads((at / "report.json").read_text())),
     }
     for table in sorted((at / "tables").glob("*.csv")):
         rows = list(csv.reader(table.read_text().splitlines()))
@@ -51,17 +50,17 @@ def comparable(folder: Folder) -> dict[str, Any]:
         found[f"{trial_id} predictions"] = {
             name: np.asarray(one).tobytes() for name, one in predictions.items()
         }
-        found[f"{trial_id} epochs"] = [_without_measured(row) for row in store.read_epochs(trial_id)]
+        found[f"{trial_id} epochs"] = [_without_measured_keys(row) for row in store.read_epochs(trial_id)]
         found[f"{trial_id} steps"] = store.trial(trial_id).steps.read_bytes()
         store.check_files(trial_id)
     return found
 
 
-def _without_measured(document: Any) -> Any:
+def _without_measured_keys(document: Any) -> Any:
     measured = {*MEASURED_KEYS, "seconds"}
     if isinstance(document, dict):
-        return {key: _without_measured(value) for key, value in document.items() if key not in measured}
-    return [_without_measured(value) for value in document] if isinstance(document, list) else document
+        return {key: _without_measured_keys(value) for key, value in document.items() if key not in measured}
+    return [_without_measured_keys(value) for value in document] if isinstance(document, list) else document
 
 
 def differences(ours: dict[str, Any], undisturbed: dict[str, Any]) -> list[str]:

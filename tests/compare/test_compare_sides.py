@@ -248,9 +248,10 @@ def reproduced(tmp_path: Path, **of_the_second: Any) -> Compared:
 def test_two_trees_with_the_same_results_are_reproduced(tmp_path: Path) -> None:
     found = reproduced(tmp_path)
     assert [pair.judged.judgement.verdict for pair in found.pairs] == ["no-op", "no-op"]
-    assert "reproduced: 10 trials stand in both, and each gave the same result bit for bit" in render_text(
-        found
-    )
+    text = render_text(found)
+    assert "reproduced: 10 trials stand in both, and each gave the same result bit for bit" in text
+    assert text.count(": the same trials\n") == 2 and "no-op" not in text and "McNemar" not in text
+    assert {pair["verdict"] for pair in json.loads(render_json(found))["pairs"]} == {"the same trials"}
     assert found.exit_code == 0
 
 

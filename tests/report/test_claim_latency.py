@@ -9,8 +9,10 @@ import pytest
 from scipy import stats
 
 from ablate.record import CostRecord
-from ablate.report import MEASURED_PREFIX, build_report, render_markdown
+from ablate.report import MEASURED_PREFIX, build_report, render, render_markdown, without_measured
+from ablate.report.latex import tex_tables
 from ablate.report.rows import ClaimRow
+from ablate.report.tex import tex
 
 
 def rounds(mean_ms: float, seed: int, count: int = 10) -> tuple[float, ...]:
@@ -106,12 +108,65 @@ def test_a_variant_under_two_names_takes_as_long_as_itself(pair: Any) -> None:
     assert (row.verdict, row.figures[0].value) == ("supported", 0.0)
 
 
-def test_what_was_judged_by_a_latency_stands_on_measured_lines(tree: Any) -> None:
-    timed(tree, "baseline", BASE, notes=("the load was 9.0 on 2 cores before it began",))
-    timed(tree, "se", SE)
-    judged(tree, claim("C", at_most=1.2))
-    lines = render_markdown(build_report(tree.store, "msa")).splitlines()
-    assert any(line.startswith(f"{MEASURED_PREFIX}C: supported: ") for line in lines)
-    assert any("size of a difference is that of a busy machine" in line for line in lines)
-    assert not any("supported" in line for line in lines if line.startswith("| C "))
-    assert any("as measured, below" in line for line in lines if line.startswith("| C "))
+BUSY = "the load was 9.0 on 2 cores before it began"
+
+
+def test_what_was_judged_by_a_latency_stands_apart_from_what_equal_runs_share(pair: Any) -> None:
+    judged(pair, claim("C", at_most=1.2))
+    report = build_report(pair.store, "msa")
+    page = render_markdown(report)
+    assert f"{MEASURED_PREFIX}C: supported: " in page
+    shared = without_measured(page)
+    [row] = [line for line in shared if line.startswith("| C ")]
+    assert "as measured, below" in row and "supported" not in row
+    [below] = [line for line in page.splitlines() if line.startswith("| C ") and line not in shared]
+    [figure] = report.claims[0].figures
+    told = f"{figure.value:.4f} [{figure.low:.4f}, {figure.high:.4f}]"
+    assert "| supported |" in below and told in below
+
+
+def test_latex_and_html_show_estimate_interval_and_verdict(pair: Any) -> None:
+    judged(pair, claim("C", at_most=1.2), claim("D", "difference", at_least=0.0))
+    report = build_report(pair.store, "msa")
+    ratio, difference = (row.figures[0] for row in report.claims)
+    told = (
+        f"{ratio.value:.4f} [{ratio.low:.4f}, {ratio.high:.4f}]",
+        f"+{difference.value:.3f} [+{difference.low:.3f}, +{difference.high:.3f}] ms",
+    )
+    [table] = [table for table in tex_tables(report) if table.name == "claims"]
+    html = render(report, "html")
+    for row, said in zip(table.rows, told, strict=True):
+        assert row[-1] == "supported" and row[table.header.index("Estimate")] == tex(said)
+        assert f'<div class="value">{said}</div>' in html
+    assert "as measured, below" not in html
+
+
+@pytest.mark.parametrize("busy_side", ["baseline", "se"])
+def test_a_busy_machine_tells_which_is_slower_and_not_by_how_much(tree: Any, busy_side: str) -> None:
+    for name, rounds_ms in (("baseline", BASE), ("se", SE)):
+        timed(tree, name, rounds_ms, notes=(BUSY,) if name == busy_side else ())
+    found = judged(
+        tree,
+        claim("most", at_most=1.3),
+        claim("wrong", at_most=1.01),
+        claim("some", "difference", at_least=0.05),
+        claim("slower", at_least=1.0),
+        claim("dearer", "difference", at_least=0.0),
+        claim("faster", at_most=1.0),
+    )
+    verdicts = {id: row.verdict for id, row in found.items()}
+    assert verdicts == {
+        **dict.fromkeys(("most", "wrong", "some"), "undecided"),
+        **dict.fromkeys(("slower", "dearer"), "supported"),
+        "faster": "refuted",
+    }
+    assert f"the machine was busy ({BUSY})" in found["wrong"].reason
+    assert "measure again with `ablate bench STUDY` on a quiet machine" in found["wrong"].reason
+    assert any("that of a busy machine" in remark for remark in found["slower"].remarks)
+
+
+def test_a_graph_that_could_not_be_captured_is_no_contention(pair: Any) -> None:
+    pair.variants.clear()
+    timed(pair, "baseline", BASE, notes=("the call cannot be captured as a CUDA graph: planted",))
+    timed(pair, "se", SE)
+    assert judged(pair, claim("C", at_most=1.3))["C"].verdict == "supported"

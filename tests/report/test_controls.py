@@ -114,7 +114,7 @@ def test_controls_cost_the_other_variants_no_power(controlled: Callable[..., Any
         (88.0, 5, {}, "Better spent otherwise: msa does worse than baseline with width 1.07 (+0.05 % "
          "parameters): −1.00 ["),
         (87.0, 5, {}, "No more than its parameters: msa and baseline with width 1.07 (+0.05 % parameters) "
-         "are equivalent, +0.00 ["),
+         "are equivalent, 0.00 ["),
         (86.8, 5, {}, "Whether it is only more parameters is undecided: msa against baseline with width 1.07 "
          "(+0.05 % parameters), +0.20 ["),
         (86.8, 3, {}, "Whether it is only more parameters is exploratory: msa against"),

@@ -5,15 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from ablate.record import CostRecord, TimedRounds
-from ablate.report import MEASURED_PREFIX, build_report, render_json, render_markdown
-from ablate.report.cost_text import measured_notes, measured_table
+from ablate.report import build_report, render_json, render_markdown, without_measured
+from ablate.report.cost_text import fronts_table, measured_notes, measured_table
+from ablate.report.latex import tex_tables
 from ablate.report.tables import tables, to_csv
 
 
@@ -178,9 +181,72 @@ def test_contention_and_what_is_missing_are_told(three: Any, measure: Measure) -
     assert "box-cpu: the load was 9.0 on 2 cores before it began" in told
     assert "box-cpu: so a ratio tells which is slower here, and not by how much at rest" in told
     assert "good on box-cpu: training memory not measured: planted" in told
-    lines = render_markdown(report).splitlines()
+    markdown = render_markdown(report)
+    rest = "\n".join(without_measured(markdown))
     for figure in ("9.0 on 2 cores", "2.000", "planted"):
-        assert all(line.startswith(MEASURED_PREFIX) for line in lines if figure in line)
+        assert figure in markdown and figure not in rest
+
+
+def test_measured_tables_are_tables(three: Any, measure: Measure) -> None:
+    """Every row of a measured region has the header's cells, and a bar at either end."""
+    measure("baseline", 1.0)
+    measure("good", 2.0)
+    page = render_markdown(build_report(three.store, "msa"))
+    regions = re.findall(r"<!-- measured -->\n\n(.*?)\n\n<!-- /measured -->\n", page, re.DOTALL)
+    assert len(regions) == 2  # latency and memory; the fronts
+    for region in regions:
+        lines = region.splitlines()
+        assert re.fullmatch(r"\|( :?--:? \|| --: \|| :-- \|)+", lines[1])
+        assert all(line.startswith("| ") and line.endswith(" |") for line in lines)
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
+    kept = without_measured(page)
+    assert kept[0] == page.splitlines()[0] and any(line.startswith("- Machine (") for line in kept)
+    assert not any("box-cpu" in line and line.startswith("|") for line in kept)
+
+
+@pytest.mark.parametrize("broken", ["<!-- measured -->\na", "a\n<!-- /measured -->"])
+def test_a_region_that_does_not_close_hides_nothing(broken: str) -> None:
+    with pytest.raises(ValueError, match="measured"):
+        without_measured(broken)
+
+
+def test_a_ratio_divides_the_means_beside_it(three: Any, measure: Measure) -> None:
+    """Calls whose median is far from that of the rounds, as on a busy machine."""
+    measure("baseline", 5.0, latency_rounds_ms=rounds(1.0, 1))
+    measure("good", 0.5, latency_rounds_ms=rounds(3.0, 2))
+    found = {row.variant: row for row in build_report(three.store, "msa").costs.measured}
+    good, base = found["good"], found["baseline"]
+    assert good.rounds_mean_ms == pytest.approx(stats.gmean(rounds(3.0, 2)))
+    assert good.against is not None and good.against_ms == base.rounds_mean_ms
+    assert good.against.ratio == pytest.approx(good.rounds_mean_ms / base.rounds_mean_ms)
+    header, cells = measured_table(build_report(three.store, "msa"))
+    mean, ratio = header.index("Mean of rounds, ms"), header.index("as a multiple of baseline's")
+    assert cells[1][ratio].endswith(f" of {cells[0][mean]}")
+
+
+def test_notes_on_many_variants_are_one_sentence(three: Any, measure: Measure) -> None:
+    noisy = tuple(f"v{place}: its rounds scatter by {10 + place} %" for place in range(14))
+    measure("baseline", 1.0, notes=(*noisy, "the load was 9.0 on 2 cores before it began"))
+    for variant in ("good", "waste"):
+        measure(variant, 2.0, peak_memory_bytes=None, memory_means="not measured: planted")
+    report = build_report(three.store, "msa")
+    told = measured_notes(report)
+    assert "box-cpu: the rounds of 14 variants scatter by 10 to 23 %: v0, v1, v2 and 11 more" in told
+    assert "good, waste on box-cpu: training memory not measured: planted" in told
+    [caption] = [table.caption for table in tex_tables(report) if table.name == "costs-measured"]
+    assert "v2 and 11 more. box-cpu: the load was 9.0 on 2 cores before it began. box-cpu: so" in caption
+
+
+def test_a_long_cell_of_a_front_names_three(tree: Any) -> None:
+    even = {seed: 84.0 + 0.4 * seed for seed in range(5)}
+    for place in range(8):
+        scores = {seed: score - 0.01 * place for seed, score in even.items()}
+        tree.add_variant(f"v{place}" if place else "baseline", scores, params=1000 + place)
+    tree.plan()
+    header, [cells, _] = fronts_table(build_report(tree.store, "msa"), measured=False)
+    assert cells[header.index("Open")] == (
+        "v1 (baseline), v2 (baseline, v1), v3 (baseline, v1 and 1 more) and 4 more"
+    )
 
 
 def test_energy_and_graphs_have_columns_where_they_were_measured(three: Any, measure: Measure) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ablate.record import PlannedDesign, PlannedSweep
-from ablate.report import build_report, render_study, write_report
+from ablate.report import build_report, numbers, render_study, write_report
+from ablate.report.headline import open_report
 from ablate.report.latex import render_latex, tex_files
 from ablate.report.tex import tex
 
@@ -85,6 +87,39 @@ def test_a_caption_says_how_the_table_came_about_and_every_table_has_a_label_of_
         for said in ("n = 5 seeds (0, 1, 2, 3, 4)", "fashion-mini", "4 epochs, batches of 64", "A CPU (cpu)"):
             assert said in caption
         assert text.count(r"\toprule") == text.count(r"\bottomrule") == 1 and "|" not in text
+
+
+def test_every_judged_table_says_that_it_is_post_hoc_and_why_once(msa: Any) -> None:
+    report = build_report(msa.store, "msa")
+    late = replace(report, looks=replace(report.looks, post_hoc="the analysis was changed"))
+    for name, text in tex_files(late).items():
+        caption = next(line for line in text.splitlines() if line.startswith(r"\caption"))
+        assert caption.count("Post hoc: the analysis was changed.") == (name != "costs"), name
+        assert "Post hoc" not in tex_files(report)[name]
+    assert "Post hoc: Which parts" in render_latex(late)
+
+
+def test_differences_are_those_of_the_markdown_with_their_signs(tree: Any, build_msa: Any) -> None:
+    """Seeds that scatter widely take digits from accuracies, and no sign from a difference."""
+    build_msa(tree, std=3.0)
+    report = build_report(tree.store, "msa")
+    table = tex_files(report)["comparisons"]
+    for row in report.variants:
+        if row.against is not None and row.origin != "sweep":
+            assert tex(numbers.estimate(row.against.judgement)) in table
+
+
+def test_parts_stand_in_the_order_of_the_answer_with_their_column_explained(
+    tree: Any, build_msa: Any
+) -> None:
+    build_msa(tree, std=1.0)
+    report = build_report(tree.store, "msa")
+    text, names = tex_files(report)["parts"], [finding.name for finding in open_report(report).findings]
+    starts = [line.partition(" &")[0] for line in text.splitlines()]
+    assert [start for start in starts if start in names] == names
+    assert "& Seeds to decide" in text and "Seeds to decide: a variant, to show" in text
+    before = render_latex(report).partition(r"\begin{table}")[0]
+    assert "Seeds to decide" not in before and "Bought" not in before
 
 
 def test_every_row_has_as_many_cells_as_its_header(msa: Any) -> None:

@@ -8,7 +8,15 @@ from ablate.report import numbers
 @pytest.mark.parametrize(
     ("printed", "expected"),
     [
-        (numbers.signed(-0.004), "+0.00"),
+        (numbers.signed(-0.004), "0.00"),
+        (numbers.signed(0.004), "0.00"),
+        (numbers.signed(-0.02, digits=1), "0.0"),
+        (numbers.interval(0.0004, 5.32), "[+0.0004, +5.32]"),  # without zero, and seen to be
+        (numbers.interval(-1.2, -0.0031), "[−1.20, −0.003]"),
+        (numbers.interval(-0.0004, 5.32), "[0.00, +5.32]"),
+        (numbers.interval(0.0, 5.32), "[0.00, +5.32]"),
+        (numbers.interval(0.004, 1.2, sign=False), "[0.00, 1.20]"),  # an accuracy is judged by nobody
+        (numbers.with_interval(0.002, 0.0004, 0.0036), "+0.002 [+0.0004, +0.004]"),
         (numbers.signed(-0.3), "−0.30"),
         (numbers.signed(0.3), "+0.30"),
         (numbers.signed(None), "–"),

@@ -12,7 +12,14 @@ from typing import Any
 import pytest
 
 from ablate.errors import AblateError
-from ablate.report import MEASURED_KEYS, MEASURED_PREFIX, build_report, render, render_study, write_report
+from ablate.report import (
+    MEASURED_KEYS,
+    build_report,
+    render,
+    render_study,
+    without_measured,
+    write_report,
+)
 
 
 def unmeasured(folder: Path) -> dict[str, Any]:
@@ -23,9 +30,8 @@ def unmeasured(folder: Path) -> dict[str, Any]:
             return {key: strip(inner) for key, inner in value.items() if key not in MEASURED_KEYS}
         return [strip(inner) for inner in value] if isinstance(value, list) else value
 
-    markdown = (folder / "report.md").read_text().splitlines()
     found = {
-        "report.md": [line for line in markdown if not line.startswith(MEASURED_PREFIX)],
+        "report.md": without_measured((folder / "report.md").read_text()),
         "report.json": strip(json.loads((folder / "report.json").read_text())),
     }
     for path in sorted((folder / "tables").iterdir()):

@@ -16,7 +16,7 @@ import pytest
 
 from ablate.display import WatchedTrial
 from ablate.errors import MachineError, StoreError
-from ablate.report import MEASURED_KEYS, MEASURED_PREFIX, build_report
+from ablate.report import MEASURED_KEYS, build_report, without_measured
 from ablate.report.figures import accuracy_rows, cost_rows, curve_rows, effect_rows, sweep_rows
 from ablate.runner import plan_study, run_study
 from ablate.runner.run import _for_worker
@@ -293,9 +293,8 @@ if __name__ == "__main__":
 def comparable(root):
     """Markdown, JSON, CSV without the measured lines, keys and columns; the rows that the figures draw."""
     folder = Store(root).study("tiny").folder
-    markdown = (folder / "report.md").read_text().splitlines()
-    found = {"report.md": [line for line in markdown if not line.startswith(MEASURED_PREFIX)]}
-    found["report.json"] = json.dumps(without_measured(json.loads((folder / "report.json").read_text())))
+    found = {"report.md": without_measured((folder / "report.md").read_text())}
+    found["report.json"] = json.dumps(without_measured_keys(json.loads((folder / "report.json").read_text())))
     for table in sorted((folder / "tables").glob("*.csv")):
         rows = [line.split(",") for line in table.read_text().splitlines()]
         kept = [column for column, name in enumerate(rows[0]) if name not in MEASURED_KEYS]
@@ -308,10 +307,12 @@ def comparable(root):
     return found
 
 
-def without_measured(document):
+def without_measured_keys(document):
     if isinstance(document, dict):
-        return {key: without_measured(value) for key, value in document.items() if key not in MEASURED_KEYS}
-    return [without_measured(value) for value in document] if isinstance(document, list) else document
+        return {
+            key: without_measured_keys(value) for key, value in document.items() if key not in MEASURED_KEYS
+        }
+    return [without_measured_keys(value) for value in document] if isinstance(document, list) else document
 
 
 def test_a_real_run_that_is_interrupted_and_resumed_equals_one_that_was_not(

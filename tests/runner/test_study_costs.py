@@ -13,7 +13,7 @@ from ablate.bench.timing import Timed
 from ablate.errors import StoreError
 from ablate.measure import MemoryPeak, Session, Timing
 from ablate.record import TrialMetrics, TrialRecord
-from ablate.report import MEASURED_KEYS, MEASURED_PREFIX, build_report, render
+from ablate.report import MEASURED_KEYS, build_report, render, without_measured
 from ablate.runner import costs, plan_study
 from ablate.store import Store
 
@@ -167,18 +167,19 @@ def test_equal_runs_differ_in_what_is_marked_as_measured_alone(study, tmp_path, 
         measured(study, tmp_path / name, recording)
         report = build_report(Store(tmp_path / name), "tiny")
         assert report.costs.measured[0].latency_ms is not None
-        lines = render(report, "markdown").splitlines()
         shown.append(
             (
-                [line for line in lines if not line.startswith(MEASURED_PREFIX)],
-                without_measured(json.loads(render(report, "json"))),
+                without_measured(render(report, "markdown")),
+                without_measured_keys(json.loads(render(report, "json"))),
                 [figure.name for figure in report.figures],
             )
         )
     assert shown[0] == shown[1]
 
 
-def without_measured(document):
+def without_measured_keys(document):
     if isinstance(document, dict):
-        return {key: without_measured(value) for key, value in document.items() if key not in MEASURED_KEYS}
-    return [without_measured(value) for value in document] if isinstance(document, list) else document
+        return {
+            key: without_measured_keys(value) for key, value in document.items() if key not in MEASURED_KEYS
+        }
+    return [without_measured_keys(value) for value in document] if isinstance(document, list) else document

@@ -66,7 +66,7 @@ def test_84_68_against_85_38_from_one_run_each() -> None:
         "of 0.70 arises "
         "by chance 9.9 % of the time; 7 seeds per variant would show a difference of 0.5 points, or rule "
         "it out, 4 times in 5 "
-        "(assuming a seed sd of 0.3 points)"
+        "if seeds scatter by 0.3 points (assumed; after two seeds it is measured)"
     )
 
 
