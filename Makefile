@@ -63,7 +63,7 @@ test-postgres: $(VENV)/.installed-test
 	$(VENV)/bin/python -m pytest -m postgres
 
 # the tables of docs/performance.md, in minutes; BENCH="step script" for some of them, BENCH_ARGS=--quick to try it
-BENCH ?= step script study overhead
+BENCH ?= step script study overhead startup seeds
 bench: $(VENV)/.installed-bench
 	@for name in $(BENCH); do \
 	  printf '\n## %s\n\n' $$name; OMP_NUM_THREADS=1 $(VENV)/bin/python benchmarks/$$name.py $(BENCH_ARGS) || exit 1; \

@@ -158,7 +158,11 @@ def _write_trial(
             variant_id=variant.id,
             seed=seed,
             status="done",
-            identity={"settings": Settings().model_dump(mode="json"), "seed": seed, "data_fingerprint": "0" * 64},
+            identity={
+                "settings": Settings().model_dump(mode="json"),
+                "seed": seed,
+                "data_fingerprint": "0" * 64,
+            },
             classes=10,
             train_count=5400,
             validation_count=600,

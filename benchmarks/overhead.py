@@ -1,6 +1,6 @@
 """What running a trial costs beyond the training itself, and whether the parent's memory stays flat.
 
-    python benchmarks/overhead.py [--trials 1000] [--workers 2]
+    python benchmarks/overhead.py [--trials 1000] [--workers 2] [--quick]
 
 Three measurements, each of many trials whose training does nothing:
 
@@ -11,6 +11,10 @@ Three measurements, each of many trials whose training does nothing:
 The overhead is wall time over trials, with all workers busy; what passes before the first trial has ended
 (above all the workers' import of torch) is shown apart. Memory is the resident set of the parent, read ten
 times on the way; growth is the slope of a line through these points, the first of them left out.
+
+A second table has trials a second through each executor, and through joblib, Hydra's multirun and Ray Tune
+(`rivals.py`; each left out where it is not installed). Their trial, and that of the first two rows, gives its
+item back and leaves nothing; Hydra and Ray leave folders of their own.
 """
 
 from __future__ import annotations
@@ -25,11 +29,13 @@ from typing import Any
 
 import numpy as np
 import psutil
+from rivals import RIVALS, Pace
+from rivals import measure as measure_rival
 from side_by_side import heading
 
 from ablate.display import NullDisplay, Opening, WatchedTrial
 from ablate.environment import available_cores, describe, require_torch
-from ablate.execute import LocalExecutor, Outcome
+from ablate.execute import InlineExecutor, LocalExecutor, Outcome
 from ablate.record import TrialMetrics, TrialRecord
 from ablate.runner import run_study
 from ablate.runner.job import Job, run_job
@@ -179,6 +185,43 @@ def run(count: int, workers: int) -> list[Row]:
         return [bare, trial, measure_run(count, workers, Path(folder))]
 
 
+def measure_inline(count: int) -> Row:
+    with InlineExecutor() as executor:
+        return measure("inline", lambda: executor.run(give_back, range(count)), count)
+
+
+def paces(rows: list[Row], count: int, workers: int) -> tuple[list[Pace], list[str]]:
+    """Ours and theirs, and a sentence for each that is not installed. count: of trials for the others."""
+    names = {
+        "inline": "ablate, inline",
+        "executor": f"ablate, local, {workers} workers",
+        "trial": f"ablate, local, {workers} workers, with its record",
+        "run": f"ablate run, {workers} workers",
+    }
+    found = [
+        Pace(names[row.name], row.trials, row.start_s, (row.trials - 1) / max(row.wall_s - row.start_s, 1e-9))
+        for row in rows
+    ]
+    missing = []
+    for rival in RIVALS:
+        if not rival.installed:
+            missing.append(f"{rival.name} is not installed and was left out: pip install {rival.install}")
+            continue
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            found.append(measure_rival(rival, count, workers, Path(folder)))
+    return found, missing
+
+
+def pace_table(found: list[Pace]) -> str:
+    local = next(pace.per_s for pace in found if ", local, " in pace.name)
+    lines = ["| Through | Trials | Start, s | Trials/s | Of ablate, local |", "|---|--:|--:|--:|--:|"]
+    lines += [
+        f"| {pace.name} | {pace.trials} | {pace.start_s:.2f} | {pace.per_s:,.1f} | {pace.per_s / local:.3g} |"
+        for pace in found
+    ]
+    return "\n".join(lines)
+
+
 def table(rows: list[Row]) -> str:
     lines = [
         "| What | Trials | Failed | Start, s | Wall, s | Overhead, ms | Parent, MiB | Growth, KiB a trial |",
@@ -202,8 +245,12 @@ def main() -> None:
     asked.trials = 20 if asked.quick else asked.trials
     if asked.trials < 20 or asked.workers < 1:
         parser.error("--trials takes 20 or more, --workers 1 or more")
-    print(heading())
-    print(table(run(asked.trials, asked.workers)))
+    workers = 2 if asked.quick else asked.workers
+    print(heading("cpu", [rival.distribution for rival in RIVALS]))
+    rows = run(asked.trials, workers)
+    print(table(rows))
+    found, missing = paces([measure_inline(asked.trials), *rows], 4 if asked.quick else asked.trials, workers)
+    print("\n" + "\n\n".join([pace_table(found), *missing]))
 
 
 if __name__ == "__main__":

@@ -153,12 +153,19 @@ class Paced:
         self._thread.start()
 
     def __call__(self) -> None:
+        self.go()
+        self.wait()
+
+    def go(self) -> None:
+        """Let it go on for one more epoch, and do not wait: others may go on beside it."""
         if self._over:
             raise RuntimeError("it has no further epoch")
-        outside = _switches()
+        self._outside = _switches()
         self._go.release()
+
+    def wait(self) -> None:
         self._halted.acquire()
-        _set_switches(outside)
+        _set_switches(self._outside)
         if self._error is not None:
             raise self._error
 
