@@ -119,7 +119,8 @@ def run_study(
         return _summary(plan, {}, None, 0)
     pool = _make_executor(executor, plan, device, jobs, timeout)
     plan.store.prepare()
-    plan.store.write_plan(plan.record.model_copy(update={"workers": pool.workers}))
+    workers = pool.workers if plan.wanted else None  # of the run that trained last
+    plan.store.write_plan(plan.record.model_copy(update={"workers": workers}))
     write_text(plan.store.study(study.name).study, study_as_run(study))
     plan.store.write_last(study.name)
     ended: dict[str, Ending] = {}
