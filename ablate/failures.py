@@ -78,7 +78,8 @@ def way_out(record: TrialRecord) -> str:
     if failure.kind == "interrupted":
         return "run the same command again"
     if failure.kind == "non-finite":
-        return said or "lower train.optimizer.lr, or set train.clip_norm"
+        mend = said or "lower train.optimizer.lr, or set train.clip_norm"
+        return f"{mend}; or the network divides, or takes a root or a logarithm, where it must not"
     return _after_an_exception(failure, said)
 
 
@@ -86,9 +87,9 @@ def _more_memory(record: TrialRecord, failure: Failure) -> str:
     train = record.identity.get("settings", {}).get("train", {})
     ways = []
     if failure.error == "" or failure.error == "MemoryError" or "CPU" in failure.message:
-        ways.append("run fewer trials at once with -j")
+        ways.append("run fewer trials at once (a smaller -j)")
     ways += [*_parts(train), *_recomputing(train)]
-    return "; or ".join(ways) or "run fewer trials at once with -j, or lower train.batch_size"
+    return "; or ".join(ways) or "run fewer trials at once (a smaller -j), or lower train.batch_size"
 
 
 def _parts(train: Mapping[str, Any]) -> list[str]:
@@ -113,7 +114,7 @@ def _after_a_crash(failure: Failure) -> str:
     if "SIGKILL" in failure.message or "SIGTERM" in failure.message:
         return (
             "somebody or something ended the worker: a person, a scheduler, a memory guard; "
-            "if it was memory, run fewer trials at once with -j; --retry-failed tries again"
+            "if it was memory, run fewer trials at once (a smaller -j); --retry-failed tries again"
         )
     if "ended by itself" in failure.message:
         what = f"{_line(failure)} ends" if failure.where else "something (os._exit, a library's exit()) ended"

@@ -72,7 +72,7 @@ def test_out_of_memory_offers_half_the_memory_at_the_same_effective_batch():
         {"kind": "out-of-memory", "error": "MemoryError", "message": "MemoryError"},
         {"kind": "out-of-memory", "error": "RuntimeError", "message": "DefaultCPUAllocator: can't allocate"},
     ):
-        assert way_out(failed(**cpu)) == f"run fewer trials at once with -j; or {parts}; or {recomputing}"
+        assert way_out(failed(**cpu)) == f"run fewer trials at once (a smaller -j); or {parts}; or {recomputing}"
 
 
 def test_what_was_done_already_is_not_advised_again():
@@ -81,7 +81,7 @@ def test_what_was_done_already_is_not_advised_again():
     assert "gradient_checkpointing" not in said
     # One image a part is the least, and compiling does not go with computing again.
     single = way_out(failed(**GPU, train={"batch_size": 8, "accumulate": 8, "compile": True}))
-    assert single == "run fewer trials at once with -j, or lower train.batch_size"
+    assert single == "run fewer trials at once (a smaller -j), or lower train.batch_size"
 
 
 @pytest.mark.parametrize(

@@ -275,7 +275,8 @@ def write_failure(job: Job, failure: ExecutionFailure, wall_s: float) -> TrialRe
         attempts=failure.attempts,
         log=job.working.log,
     )
-    _log_failure(job.working, failure)
+    kind = record.failure.kind if record.failure else failure.kind
+    _log_failure(job.working, kind, failure)
     return _file(job, record)
 
 
@@ -289,11 +290,11 @@ def _end_of(log: Path) -> str:
         return ""
 
 
-def _log_failure(paths: TrialPaths, failure: ExecutionFailure) -> None:
-    """The log says how the trial ended, for those who open it first."""
+def _log_failure(paths: TrialPaths, kind: str, failure: ExecutionFailure) -> None:
+    """The log says how the trial ended, for those who open it first. kind: as the record has it."""
     try:
         with paths.log.open("a", encoding="utf-8") as log:
-            log.write(f"failed ({failure.kind}): {failure.message}\n{failure.traceback}")
+            log.write(f"failed ({kind}): {failure.message}\n{failure.traceback}")
     except FileNotFoundError:
         return  # the folder never came to be
     except OSError as error:
