@@ -72,7 +72,8 @@ def test_out_of_memory_offers_half_the_memory_at_the_same_effective_batch():
         {"kind": "out-of-memory", "error": "MemoryError", "message": "MemoryError"},
         {"kind": "out-of-memory", "error": "RuntimeError", "message": "DefaultCPUAllocator: can't allocate"},
     ):
-        assert way_out(failed(**cpu)) == f"run fewer trials at once (a smaller -j); or {parts}; or {recomputing}"
+        fewer = "run fewer trials at once (a smaller -j)"
+        assert way_out(failed(**cpu)) == f"{fewer}; or {parts}; or {recomputing}"
 
 
 def test_what_was_done_already_is_not_advised_again():
