@@ -1,12 +1,22 @@
-"""Fixtures for more than one room: a torchvision that does not fit its torch."""
+"""For more than one room: a torchvision that does not fit its torch; signals as at a terminal."""
 
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ablate.environment import require_torch
+
+# A shell without job control starts what it puts into the background with interrupts ignored, and all that the
+# tests start would inherit it: no Ctrl-C could be tried.
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    and threading.current_thread() is threading.main_thread()
+):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
