@@ -10,12 +10,10 @@ import pytest
 
 from ablate.environment import require_torch
 
-# A shell without job control starts what it puts into the background with interrupts ignored, and all that the
-# tests start would inherit it: no Ctrl-C could be tried.
-if (
-    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    and threading.current_thread() is threading.main_thread()
-):
+# A shell without job control starts what it puts into the background with interrupts ignored, and all that
+# the tests start would inherit it: no Ctrl-C could be tried.
+_AT_THE_TOP = threading.current_thread() is threading.main_thread()
+if _AT_THE_TOP and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
