@@ -10,11 +10,14 @@ import pytest
 
 from ablate.environment import require_torch
 
-# A shell without job control starts what it puts into the background with interrupts ignored, and all that
-# the tests start would inherit it: no Ctrl-C could be tried.
-_AT_THE_TOP = threading.current_thread() is threading.main_thread()
-if _AT_THE_TOP and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell without job control starts what it puts into the background with interrupts ignored, nohup ignores
+# hang-ups, and all that the tests start would inherit it: neither could be tried.
+_AS_AT_A_TERMINAL = {"SIGINT": signal.default_int_handler, "SIGHUP": signal.SIG_DFL}
+if threading.current_thread() is threading.main_thread():
+    for _name, _usual in _AS_AT_A_TERMINAL.items():
+        _signal = getattr(signal, _name, None)  # Windows has no hang-up
+        if _signal is not None and signal.getsignal(_signal) is signal.SIG_IGN:
+            signal.signal(_signal, _usual)
 
 
 @pytest.fixture
