@@ -19,16 +19,17 @@ from ablate.report.method import (
     method_lines,
 )
 from ablate.report.printed import (
+    SECONDARY_NOTE,
     PrintedTable,
     as_table,
     comparison_tables,
-    count,
     judged_note,
     reasons,
     results_table,
+    secondary_table,
     sweep_tables,
 )
-from ablate.report.rows import Against, EffectRow, Report, SweepRows
+from ablate.report.rows import EffectRow, Report, SweepRows
 
 Row = Sequence[str]
 
@@ -187,43 +188,13 @@ def _costs_in_figures(report: Report) -> str:
 
 
 def _secondary(report: Report) -> str:
-    header = [
-        "Variant",
-        "n",
-        "Test, best validation epoch, %",
-        "Validation, %",
-        "Training, %",
-        "Δ by paired t, points",
-    ]
-    rows = [
-        [
-            row.name,
-            count(row),
-            numbers.points(row.mean("accuracy_best")),
-            numbers.points(row.mean("validation_accuracy")),
-            numbers.points(row.mean("train_accuracy")),
-            _paired(row.against),
-        ]
-        for row in report.variants
-        if row.n
-    ]
-    note = (
-        "None of these decides a verdict. Training accuracy is that of the last epoch's augmented "
-        "batches. The paired t test over shared seeds is a check of the main test; its intervals stand at "
-        "the same levels."
-    )
-    return _section("Secondary figures", _table(header, rows), text(note)) if rows else ""
+    header, rows = secondary_table(report)
+    return _section("Secondary figures", _table(header, rows), text(SECONDARY_NOTE)) if rows else ""
 
 
 def _tuning(report: Report) -> str:
     parts = tuning.markdown(report, text, _table, _bullets, partial(_figure, report))
     return _section("Tuning", *parts) if parts else ""
-
-
-def _paired(against: Against | None) -> str:
-    if against is None:
-        return numbers.NONE
-    return numbers.with_interval(against.paired.value, *against.paired.interval(against.judgement.level))
 
 
 def _pretraining(report: Report) -> str:

@@ -205,6 +205,43 @@ def _comparisons(report: Report, family: str) -> PrintedTable:
     )
 
 
+SECONDARY_NOTE = (
+    "None of these decides a verdict. Training accuracy is that of the last epoch's augmented batches. The "
+    "paired t test over shared seeds is a check of the main test; its intervals stand at the same levels."
+)
+
+
+def secondary_table(report: Report) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Header and cells of the figures beside the primary one, of variants with a finished run."""
+    header = (
+        "Variant",
+        "n",
+        "Test, best validation epoch, %",
+        "Validation, %",
+        "Training, %",
+        "Δ by paired t, points",
+    )
+    rows: list[tuple[str, ...]] = [
+        (
+            row.name,
+            count(row),
+            numbers.points(row.mean("accuracy_best")),
+            numbers.points(row.mean("validation_accuracy")),
+            numbers.points(row.mean("train_accuracy")),
+            _paired(row.against),
+        )
+        for row in report.variants
+        if row.n
+    ]
+    return header, rows
+
+
+def _paired(against: Against | None) -> str:
+    if against is None:
+        return numbers.NONE
+    return numbers.with_interval(against.paired.value, *against.paired.interval(against.judgement.level))
+
+
 def better(compared: Iterable[Against | None]) -> frozenset[int]:
     """The positions at which the verdict is *better*, margin and all."""
     return frozenset(

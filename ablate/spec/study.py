@@ -12,46 +12,22 @@ from ablate.spec.dotted import lay_over
 from ablate.spec.generators import Generator
 from ablate.spec.matrix import Matrix
 from ablate.spec.names import StudyName
+from ablate.spec.seeds import read_seeds, seeds_schema
 from ablate.spec.settings import Frozen, Settings
 from ablate.spec.source import Document
 from ablate.spec.sweeps import Design, Sweep
 from ablate.spec.tune import Tune
-from ablate.spec.words import must_be, refuse
 
 MAX_SEEDS = 1000
 
 
 def to_seeds(value: Any) -> Any:
-    """A list of distinct whole numbers, or a number n for 0 .. n-1."""
     if isinstance(value, tuple):
         return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        if not 1 <= value <= MAX_SEEDS:
-            raise must_be(f"a number of seeds from 1 to {MAX_SEEDS}", value)
-        return tuple(range(value))
-    if not isinstance(value, list):
-        hint = (
-            f"write seeds: [{value}]" if isinstance(value, str) and value.replace(",", "").isdigit() else ""
-        )
-        raise must_be("a list of whole numbers, or the number of seeds", value, hint=hint)
-    if not value:
-        raise refuse("must not be empty, got []: without a seed nothing is trained", hint="write seeds: 5")
-    if len(value) > MAX_SEEDS:
-        raise must_be(f"at most {MAX_SEEDS} seeds", len(value))
-    for index, seed in enumerate(value):
-        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-            raise must_be("a whole number of at least 0", seed, place=(index,))
-        if seed in value[:index]:
-            raise refuse(f"the seed {seed} is given twice", place=(index,))
-    return tuple(value)
+    return read_seeds(value, first=0, most=MAX_SEEDS, example="write seeds: 5")
 
 
-_SEEDS_SCHEMA = {
-    "anyOf": [
-        {"type": "integer", "minimum": 1, "maximum": MAX_SEEDS},
-        {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "uniqueItems": True},
-    ]
-}
+_SEEDS_SCHEMA = {"anyOf": seeds_schema(MAX_SEEDS)}
 Seeds = Annotated[tuple[int, ...], BeforeValidator(to_seeds), WithJsonSchema(_SEEDS_SCHEMA)]
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from ablate.spec.claims import Metric
+from ablate.spec.seeds import read_seeds, seeds_schema
 from ablate.spec.settings import Frozen
 from ablate.spec.words import must_be, refuse
 
@@ -94,34 +95,12 @@ class Dimension(Frozen):
 
 
 def _to_tuning_seeds(value: Any) -> Any:
-    """A list of distinct whole numbers, or a number n for n seeds from 1000 on."""
     if value is None or isinstance(value, tuple):
         return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        if not 1 <= value <= MAX_SEEDS:
-            raise must_be(f"a number of seeds from 1 to {MAX_SEEDS}", value)
-        return tuple(range(FIRST_SEED, FIRST_SEED + value))
-    if not isinstance(value, list):
-        raise must_be("a list of whole numbers, or the number of seeds", value)
-    if not value:
-        raise refuse("must not be empty, got []: without a seed nothing is trained", hint="leave it out")
-    if len(value) > MAX_SEEDS:
-        raise must_be(f"at most {MAX_SEEDS} seeds", len(value))
-    for index, seed in enumerate(value):
-        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-            raise must_be("a whole number of at least 0", seed, place=(index,))
-        if seed in value[:index]:
-            raise refuse(f"the seed {seed} is given twice", place=(index,))
-    return tuple(value)
+    return read_seeds(value, first=FIRST_SEED, most=MAX_SEEDS, example="leave it out")
 
 
-_SEEDS_SCHEMA = {
-    "anyOf": [
-        {"type": "null"},
-        {"type": "integer", "minimum": 1, "maximum": MAX_SEEDS},
-        {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "uniqueItems": True},
-    ]
-}
+_SEEDS_SCHEMA = {"anyOf": [{"type": "null"}, *seeds_schema(MAX_SEEDS)]}
 TuningSeeds = Annotated[
     tuple[int, ...] | None, BeforeValidator(_to_tuning_seeds), WithJsonSchema(_SEEDS_SCHEMA)
 ]

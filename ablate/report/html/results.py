@@ -23,8 +23,8 @@ from ablate.report.html.words import (
     two_lines,
     verdict,
 )
-from ablate.report.printed import comparison_tables, judged_note, reasons
-from ablate.report.rows import Against, Report, VariantRow
+from ablate.report.printed import SECONDARY_NOTE, comparison_tables, judged_note, reasons, secondary_table
+from ablate.report.rows import Report, VariantRow
 from ablate.web import Html, element, join
 
 _MIB = 2**20
@@ -310,38 +310,9 @@ def _statistics(report: Report) -> Html:
 
 
 def _secondary(report: Report) -> Html:
-    header = [
-        "Variant",
-        "n",
-        "Test, best validation epoch, %",
-        "Validation, %",
-        "Training, %",
-        "Δ by paired t, points",
-    ]
-    rows = [
-        [
-            row.name,
-            str(row.n),
-            numbers.points(row.mean("accuracy_best")),
-            numbers.points(row.mean("validation_accuracy")),
-            numbers.points(row.mean("train_accuracy")),
-            _paired(row.against),
-        ]
-        for row in report.variants
-        if row.n
-    ]
-    note = (
-        "None of these decides a verdict. Training accuracy is that of the last epoch's augmented batches. "
-        "The paired t test over shared seeds is a check of the main test; its intervals stand at the same "
-        "levels."
-    )
+    header, rows = secondary_table(report)
     if not rows:
         return Html()
-    return folded("Secondary figures", table(header, rows, label="Secondary figures"), notes([note]))
-
-
-def _paired(against: Against | None) -> str:
-    if against is None:
-        return numbers.NONE
-    interval = against.paired.interval(against.judgement.level)
-    return f"{numbers.signed(against.paired.value)} {numbers.interval(*interval)}"
+    return folded(
+        "Secondary figures", table(header, rows, label="Secondary figures"), notes([SECONDARY_NOTE])
+    )
