@@ -126,3 +126,14 @@ def test_the_made_up_tree_is_whole_and_reported(tmp_path, monkeypatch):
     assert len(report.curves) == 90 and not report.twins
     assert [effect for effect in report.effects if effect.missing] == []
     assert {len(sweep.levels) for sweep in report.sweeps} == {13} and len(report.sweeps) == 1
+
+
+@pytest.mark.slow
+def test_scale(tmp_path):
+    output = quick("scale", tmp_path)
+    found = rows(output)
+    files = {"record.json", "settings.yaml", "epochs.csv", "predictions.npz", "weights.safetensors"}
+    assert files <= found.keys()
+    parts = [int(found[name][0].replace(",", "")) for name in found if "." in name and " " not in name]
+    assert sum(parts) == int(found["together"][0].replace(",", ""))
+    assert "~: extrapolated" in output and "| 10,000 | 512 |" in output
