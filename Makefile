@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 STUDY ?= studies/msa.yaml
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: env run test test-slow test-networks test-latency test-faults test-browser test-dashboard test-postgres test-tex lint clean-env
+.PHONY: env run published test test-slow test-networks test-latency test-faults test-browser test-dashboard test-postgres test-tracking test-slurm test-ray test-tex lint clean-env
 
 env: $(VENV)/.installed
 
@@ -17,7 +17,7 @@ run: $(VENV)/.installed
 	$(VENV)/bin/ablate run $(STUDY)
 
 test: $(VENV)/.installed-test
-	$(VENV)/bin/python -m pytest -n 2 -m "not slow and not networks and not faults and not latency and not browser and not tex and not dashboard and not postgres"
+	$(VENV)/bin/python -m pytest -n 2 -m "not slow and not networks and not faults and not latency and not browser and not tex and not dashboard and not postgres and not tracking and not slurm and not ray"
 
 test-slow: $(VENV)/.installed-test
 	$(VENV)/bin/python -m pytest -m slow
@@ -62,12 +62,33 @@ test-postgres: $(VENV)/.installed-test
 	$(PIP) install -e ".[test,postgres]"
 	$(VENV)/bin/python -m pytest -m postgres
 
+# a run that is killed and resumed, read back by TensorBoard's and MLflow's own readers
+test-tracking: $(VENV)/.installed-test
+	$(PIP) install -e ".[test,tensorboard,mlflow]"
+	$(VENV)/bin/python -m pytest -m tracking
+
+# studies on a Ray cluster of two nodes on this machine, one of which is killed or has files of its own (that needs root)
+test-ray: $(VENV)/.installed-test
+	$(PIP) install -e ".[test,ray]"
+	$(VENV)/bin/python -m pytest -m ray
+
+# studies on a Slurm cluster of this one machine, which the test starts; needs root, or sudo for its three daemons
+test-slurm: $(VENV)/.installed-test
+	@PATH="$$PATH:/usr/sbin"; command -v slurmctld >/dev/null && command -v munged >/dev/null || { \
+	  root=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+	  $$root apt-get update -qq && $$root apt-get install -y --no-install-recommends slurm-wlm; }
+	$(VENV)/bin/python -m pytest -m slurm
+
 # the tables of docs/performance.md, in minutes; BENCH="step script" for some of them, BENCH_ARGS=--quick to try it
 BENCH ?= step script study overhead startup seeds
 bench: $(VENV)/.installed-bench
 	@for name in $(BENCH); do \
 	  printf '\n## %s\n\n' $$name; OMP_NUM_THREADS=1 $(VENV)/bin/python benchmarks/$$name.py $(BENCH_ARGS) || exit 1; \
 	done
+
+# results/published once more from nothing: hours on two cores; PACKS=FOLDER of the packed CIFAR-10 images, the first time
+published: $(VENV)/.installed
+	PYTHON=$(VENV)/bin/python scripts/published.sh $(PACKS)
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .

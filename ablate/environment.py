@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import ast
+import ctypes
+import functools
 import hashlib
 import importlib
+import importlib.util
 import os
 import platform
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import ablate
 from ablate.errors import MachineError
@@ -82,6 +89,48 @@ def torchvision_problem() -> str | None:
     return f"{pair} do not match ({reason}); install a matching pair: {mend}"
 
 
+@dataclass(frozen=True, slots=True)
+class TorchBuild:
+    """What torch says of itself. cuda, hip: the version that it was built for, None without."""
+
+    version: str
+    cuda: str | None
+    hip: str | None
+    commit: str | None
+
+
+def torch_build() -> TorchBuild | None:
+    """Without importing torch where it is not imported yet; None where that does not tell."""
+    if "torch" in sys.modules:
+        torch = require_torch()
+        said = {"__version__": str(torch.__version__), **vars(torch.version)}
+    else:
+        said = _said_by_torch()
+    if not isinstance(said.get("__version__"), str):
+        return None
+    cuda, hip, commit = (said.get(name) for name in ("cuda", "hip", "git_version"))
+    return TorchBuild(said["__version__"], cuda, hip, commit)
+
+
+@functools.cache
+def _said_by_torch() -> Mapping[str, Any]:
+    """The constants of its version.py, which its build wrote; nothing where it cannot be read."""
+    try:
+        spec = importlib.util.find_spec("torch")
+        if spec is None or not spec.submodule_search_locations:
+            return {}
+        file = Path(spec.submodule_search_locations[0]) / "version.py"
+        found = {}
+        for line in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(line, ast.Assign | ast.AnnAssign) and line.value is not None:
+                target = line.target if isinstance(line, ast.AnnAssign) else line.targets[0]
+                if isinstance(target, ast.Name):
+                    found[target.id] = ast.literal_eval(line.value)
+        return found
+    except (OSError, ValueError, SyntaxError):
+        return {}
+
+
 def _install_command(torch_version: str | None) -> str:
     """pip itself picks the pair, from the index that the installed build of torch came from ("2.9.0+cpu")."""
     build = (torch_version or "").partition("+")[2]
@@ -111,9 +160,12 @@ def resolve_device(device: str) -> str:
     auto: the first CUDA device, else the CPU; mps must be asked for by name. Raises MachineError for a device
     that is not there, naming those that are.
     """
-    torch = require_torch()
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
         raise MachineError(f"unknown device {device!r}; allowed: auto, cpu, cuda, cuda:N, mps")
+    build = torch_build() if device in ("auto", "cpu") else None
+    if build is not None and (device == "cpu" or _has_surely_no_cuda(build)):
+        return "cpu"
+    torch = require_torch()
     present = [name for name, _, _ in devices()]
     if device == "auto":
         return "cuda:0" if "cuda:0" in present else "cpu"
@@ -124,6 +176,19 @@ def resolve_device(device: str) -> str:
     if wanted.startswith("cuda") and torch.version.cuda is None:
         built = f" (torch {torch.__version__} is built without CUDA)"
     raise MachineError(f"there is no device {device!r} here{built}; there is: {', '.join(present)}")
+
+
+def _has_surely_no_cuda(build: TorchBuild) -> bool:
+    """Whether it is plain without torch that it would find no CUDA device: built without, or no driver."""
+    if "torch" in sys.modules or sys.platform != "linux" or build.hip is not None:
+        return False
+    if build.cuda is None:
+        return True
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return True
+    return False
 
 
 def devices() -> tuple[tuple[str, str, int | None], ...]:
@@ -211,29 +276,36 @@ def describe(
     """Where and with what figures are obtained now.
 
     device: as `resolve_device` gives it. threads: of one trial; by default what torch uses now. cwd: a folder
-    whose repository is recorded; by default the current one.
+    whose repository is recorded; by default the current one. On the CPU with threads given, torch is not
+    loaded for it.
     """
-    torch = require_torch()
-    names = {name: label for name, label, _ in devices()}
-    if device not in names:
-        raise MachineError(f"there is no device {device!r} here; there is: {', '.join(names)}")
     commit, diff = git_state(Path.cwd() if cwd is None else Path(cwd))
-    on_cuda = device.startswith("cuda")
-    cudnn = torch.backends.cudnn.version() if on_cuda else None
+    if device == "cpu" and threads is not None and (build := torch_build()) is not None:
+        version, device_name, cuda, cudnn = build.version, cpu_name(), None, None
+    else:
+        torch = require_torch()
+        names = {name: label for name, label, _ in devices()}
+        if device not in names:
+            raise MachineError(f"there is no device {device!r} here; there is: {', '.join(names)}")
+        on_cuda = device.startswith("cuda")
+        version, device_name = torch.__version__, names[device]
+        cuda = torch.version.cuda if on_cuda else None
+        cudnn = torch.backends.cudnn.version() if on_cuda else None
+        threads = torch.get_num_threads() if threads is None else threads
     return Environment(
         ablate=ablate.__version__,
         python=platform.python_version(),
-        torch=torch.__version__,
+        torch=version,
         torchvision=installed_version("torchvision"),
         numpy=installed_version("numpy") or "unknown",
         platform=platform.platform(),
         machine=machine_name(device),
         cpu=cpu_name(),
         cpu_count=available_cores(),
-        threads=torch.get_num_threads() if threads is None else threads,
+        threads=threads,
         device=device,
-        device_name=names[device],
-        cuda=torch.version.cuda if on_cuda else None,
+        device_name=device_name,
+        cuda=cuda,
         cudnn=None if cudnn is None else str(cudnn),
         deterministic=deterministic,
         commit=commit,

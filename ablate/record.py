@@ -37,6 +37,7 @@ class Environment(Record):
     cuda: str | None = None
     cudnn: str | None = None
     deterministic: bool = False
+    processes: int = 1  # that trained a trial together, each with a share of every batch
     commit: str | None = None  # of the repository that the command was run in
     diff: str | None = None  # uncommitted changes there; "sha256:… (N bytes)" when long
 
@@ -75,6 +76,21 @@ class TrialMetrics(Record):
     train_loss: float
 
 
+class SharedTraining(Record):
+    """How several processes trained one trial together.
+
+    backend: of `torch.distributed`. images_per_process: of a whole batch, by rank. shared_norms: batch norms
+    whose statistics were taken over the whole batch. waited_share: of the training time, what the first rank
+    waited for the others; None where that is not told, on a GPU.
+    """
+
+    processes: int
+    backend: str
+    images_per_process: tuple[int, ...]
+    shared_norms: int
+    waited_share: float | None = None
+
+
 class TrialRecord(Record):
     """One variant trained with one seed. identity: what the id hashes (`ablate.variants.trial_identity`)."""
 
@@ -97,6 +113,7 @@ class TrialRecord(Record):
     wall_s: float
     images_per_s: float | None = None  # training images, validation and start-up not counted
     resumed: int = 0  # how often it went on from a checkpoint
+    shared: SharedTraining | None = None  # None: one process trained it
     files: dict[str, str] = Field(default_factory=dict)  # name -> "sha256:…" of what lies beside the record
 
 
@@ -235,6 +252,7 @@ class StudyPlan(Record):
     schema_version: int = SCHEMA_VERSION
     study: str
     title: str = ""
+    scope: str = ""  # what its scale can and cannot decide
     baseline: str
     seeds: tuple[int, ...]
     variants: tuple[PlannedVariant, ...]

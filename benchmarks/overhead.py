@@ -12,7 +12,10 @@ The overhead is wall time over trials, with all workers busy; what passes before
 (above all the workers' import of torch) is shown apart. Memory is the resident set of the parent, read ten
 times on the way; growth is the slope of a line through these points, the first of them left out.
 
-A second table has trials a second through each executor, and through joblib, Hydra's multirun and Ray Tune
+Where Ray is installed, the same three through `RayExecutor`, on a cluster of this machine that is started for
+them, stand in a table of their own; their start is that of the cluster, too.
+
+A last table has trials a second through each executor, and through joblib, Hydra's multirun and Ray Tune
 (`rivals.py`; each left out where it is not installed). Their trial, and that of the first two rows, gives its
 item back and leaves nothing; Hydra and Ray leave folders of their own.
 """
@@ -20,10 +23,13 @@ item back and leaves nothing; Hydra and Ray leave folders of their own.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +41,7 @@ from side_by_side import heading
 
 from ablate.display import NullDisplay, Opening, WatchedTrial
 from ablate.environment import available_cores, describe, require_torch
-from ablate.execute import InlineExecutor, LocalExecutor, Outcome
+from ablate.execute import Executor, InlineExecutor, LocalExecutor, Outcome
 from ablate.record import TrialMetrics, TrialRecord
 from ablate.runner import run_study
 from ablate.runner.job import Job, run_job
@@ -146,7 +152,7 @@ class Watch(NullDisplay):
         return Row(name, self.behind, self.start_s, self.wall_s, self.failed, self.rss)
 
 
-def measure_run(count: int, workers: int, folder: Path) -> Row:
+def measure_run(count: int, pool: Executor, folder: Path) -> Row:
     path, watch = folder / "overhead.yaml", Watch(count)
     path.write_text(
         "name: overhead\nbaseline: baseline\n"
@@ -155,7 +161,6 @@ def measure_run(count: int, workers: int, folder: Path) -> Row:
         "variants: {baseline: {}, wider: {model.args.width: 0.25}}\n",
         encoding="utf-8",
     )
-    pool = LocalExecutor(workers, ONE_THREAD, initializer=train_nothing)
     run_study(load_study(path), output=folder / "results", device="cpu", executor=pool, display=watch)
     return watch.row("run")
 
@@ -172,17 +177,25 @@ def measure(name: str, outcomes: Callable[[], Iterator[Outcome[Any, Any]]], coun
     return Row(name, count, start_s, time.perf_counter() - began, failed, rss)
 
 
-def run(count: int, workers: int) -> list[Row]:
-    with LocalExecutor(workers) as executor:
+def run(count: int, make: Callable[..., Executor]) -> list[Row]:
+    """make: (environment, initializer) -> an executor with all its workers."""
+    with contextlib.closing(make()) as executor:
         bare = measure("executor", lambda: executor.run(give_back, range(count)), count)
     with (
         tempfile.TemporaryDirectory() as folder,
-        LocalExecutor(workers, ONE_THREAD, initializer=train_nothing) as executor,
+        contextlib.closing(make(environment=ONE_THREAD, initializer=train_nothing)) as executor,
     ):
         work = jobs(Path(folder), count)
         trial = measure("trial", lambda: executor.run(run_job, work), count)
     with tempfile.TemporaryDirectory() as folder:
-        return [bare, trial, measure_run(count, workers, Path(folder))]
+        pool = make(environment=ONE_THREAD, initializer=train_nothing)
+        return [bare, trial, measure_run(count, pool, Path(folder))]
+
+
+def run_on_ray(count: int, workers: int) -> list[Row]:
+    from ablate.execute.on_ray.executor import RayExecutor
+
+    return run(count, partial(RayExecutor, None, workers))
 
 
 def measure_inline(count: int) -> Row:
@@ -222,9 +235,10 @@ def pace_table(found: list[Pace]) -> str:
     return "\n".join(lines)
 
 
-def table(rows: list[Row]) -> str:
+def table(rows: list[Row], what: str = "What") -> str:
     lines = [
-        "| What | Trials | Failed | Start, s | Wall, s | Overhead, ms | Parent, MiB | Growth, KiB a trial |",
+        f"| {what} | Trials | Failed | Start, s | Wall, s | Overhead, ms | Parent, MiB "
+        "| Growth, KiB a trial |",
         "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for row in rows:
@@ -247,8 +261,10 @@ def main() -> None:
         parser.error("--trials takes 20 or more, --workers 1 or more")
     workers = 2 if asked.quick else asked.workers
     print(heading("cpu", [rival.distribution for rival in RIVALS]))
-    rows = run(asked.trials, workers)
+    rows = run(asked.trials, partial(LocalExecutor, workers))
     print(table(rows))
+    if find_spec("ray") is not None:
+        print("\n" + table(run_on_ray(asked.trials, workers), "Through Ray"))
     found, missing = paces([measure_inline(asked.trials), *rows], 4 if asked.quick else asked.trials, workers)
     print("\n" + "\n\n".join([pace_table(found), *missing]))
 

@@ -131,6 +131,7 @@ def _ray(workers: int) -> Iterator[Any]:
     import ray
 
     ray.init(
+        address="local",  # a cluster of its own, whatever runs beside
         num_cpus=workers,
         include_dashboard=False,
         log_to_driver=False,

@@ -53,7 +53,7 @@ class Trained:
         self.recipe: Recipe = trial.make_recipe(settings, device)
         wanted = settings.data
         images = load_images(wanted.source, root=wanted.root, cache=cache)
-        self.data = trial._Data.prepare(settings, seed, self.recipe, device, images)
+        self.data = trial.TrialData.prepare(settings, seed, self.recipe, device, images)
         self.train: Batches = self.data.train_batches(settings, seed)
         self.validation: Batches = self.data.plain_batches(self.data.split.validation)
         self.network = trial.build_for(settings, images.shape, len(images.classes), seed)

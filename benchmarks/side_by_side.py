@@ -220,7 +220,8 @@ _halts = threading.local()  # of the trial that runs in this thread: how it halt
 
 def our_trial(settings: Settings, folder: Path, device: str, cache: Path) -> Paced:
     """`run_trial` itself, with curves, log, progress file and checkpoints, halting after each epoch's log."""
-    import ablate.trial
+    import ablate.trial.files
+    import ablate.trial.resuming
     from ablate.train import CurveFiles, TimedSaver
     from ablate.variants import TRAINING_CODE
 
@@ -232,7 +233,7 @@ def our_trial(settings: Settings, folder: Path, device: str, cache: Path) -> Pac
     def saver(*given: Any, **options: Any) -> TimedSaver:
         return TimedSaver(*given, **options, clock=_halts.clock)
 
-    ablate.trial.CurveFiles, ablate.trial.TimedSaver = Curves, saver
+    ablate.trial.files.CurveFiles, ablate.trial.resuming.TimedSaver = Curves, saver
 
     def work(halt: Callable[[], None]) -> None:
         _halts.halt, _halts.clock = halt, paced.clock

@@ -50,7 +50,7 @@ class Bench:
         self.recipe = trial.make_recipe(self.settings, self.device)
         wanted = self.settings.data
         images = load_images(wanted.source, root=wanted.root, cache=self.cache)
-        self.data = trial._Data.prepare(self.settings, 0, self.recipe, self.device, images)
+        self.data = trial.TrialData.prepare(self.settings, 0, self.recipe, self.device, images)
         self.train = self.data.train_batches(self.settings, 0)
         self.validation = self.data.plain_batches(self.data.split.validation)
         self.steps = count_steps(self.train, self.recipe)

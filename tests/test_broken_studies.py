@@ -79,7 +79,7 @@ EDITED: dict[str, tuple[str, str, list[str]]] = {
         "seed: 5",
         [
             "s.yaml:4: seed: unknown key 'seed'\n    allowed: "
-            "name, title, baseline, seeds, analysis, defaults, "
+            "name, title, scope, baseline, seeds, analysis, defaults, "
             "pretraining, variants, sweeps, designs, matrix, controls, claims, tune\n"
             "    did you mean 'seeds'?"
         ],
@@ -268,12 +268,33 @@ EDITED: dict[str, tuple[str, str, list[str]]] = {
     "seeds empty": (
         "[0, 1, 2, 3, 4]",
         "[]",
-        ["s.yaml:4: seeds: must not be empty, got []: without a seed nothing is trained\n    write seeds: 5"],
+        [
+            "s.yaml:4: seeds: must not be empty, got []: without a seed nothing is trained\n"
+            "    write seeds: 5, or seeds: 0 for the costs alone"
+        ],
     ),
-    "no seeds": (
+    "fewer than no seeds": (
+        "[0, 1, 2, 3, 4]",
+        "-1",
+        ["s.yaml:4: seeds: must be a number of seeds from 0 to 1000, got -1"],
+    ),
+    "accuracy asked of costs alone": (
         "[0, 1, 2, 3, 4]",
         "0",
-        ["s.yaml:4: seeds: must be a number of seeds from 1 to 1000, got 0"],
+        [
+            *(
+                f"s.yaml:{line}: claims[{line - 39}].metric: the claim {claim!r} is about accuracy, and with "
+                "seeds: 0 nothing is trained\n    allowed: param_count, macs, latency_ms, peak_memory_bytes"
+                for line, claim in enumerate(("C1", "C4", "C5", "C5i"), start=39)
+            ),
+            "s.yaml:43: tune: with seeds: 0 nothing is trained, and what a search finds would never be "
+            "judged\n    give the study seeds, or leave tune out",
+        ],
+    ),
+    "a scope that is no text": (
+        "baseline: baseline",
+        "scope: 5\nbaseline: baseline",
+        ["s.yaml:3: scope: must be text, got 5\n    put it in quotes: '5'"],
     ),
     "seed twice": ("[0, 1, 2, 3, 4]", "[0, 1, 0]", ["s.yaml:4: seeds[2]: the seed 0 is given twice"]),
     "negative seed": (
@@ -698,7 +719,7 @@ def test_a_file_that_is_not_there(folder: Path) -> None:
 OVERRIDES = {
     "train.epoch=2": f"train.epoch: no such setting\n    allowed: {TRAIN}\n    did you mean 'train.epochs'?",
     "epochs=2": "epochs: no such setting\n    allowed: data.…, model.…, "
-    "train.…, name, title, baseline, seeds, analysis, "
+    "train.…, name, title, scope, baseline, seeds, analysis, "
     "defaults, pretraining, variants, sweeps, designs, matrix, controls, claims, tune\n"
     "    did you mean 'train.epochs'?",
     "train.epochs=many": "train.epochs: must be a whole number, got 'many'",

@@ -12,6 +12,7 @@ import pytest
 import ablate
 from ablate import environment
 from ablate.environment import (
+    TorchBuild,
     cgroup_quota,
     describe,
     git_state,
@@ -181,6 +182,47 @@ def test_an_environment_says_where_a_figure_comes_from(tmp_path):
     assert found.cuda is None and found.commit is None and found.diff is None
     assert describe("cpu", cwd=tmp_path).threads == torch.get_num_threads()
     assert type(found).model_validate_json(found.model_dump_json()) == found
+
+
+def test_a_cpu_is_described_without_torch_as_with_it(tmp_path):
+    code = (
+        "import sys\nfrom ablate.environment import describe, resolve_device, torch_build\n"
+        "def said():\n"
+        "    return torch_build(), describe('cpu', threads=1, cwd=sys.argv[1]), resolve_device('cpu')\n"
+        "before = said()\nassert 'torch' not in sys.modules\n"
+        "auto = resolve_device('auto')\n"
+        "import torch\nassert said() == before, (said(), before)\nassert resolve_device('auto') == auto\n"
+        "assert before[0].version == torch.__version__"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+
+
+def test_a_torch_without_a_word_on_its_build_is_loaded(monkeypatch):
+    import torch
+
+    monkeypatch.setattr("ablate.environment.torch_build", lambda: None)
+    assert describe("cpu", threads=1).torch == torch.__version__
+    assert resolve_device("cpu") == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("build", "driver", "none"),
+    [
+        (TorchBuild("2.9.0+cpu", None, None, None), True, True),
+        (TorchBuild("2.9.0", "12.8", None, None), False, True),
+        (TorchBuild("2.9.0", "12.8", None, None), True, False),
+        (TorchBuild("2.9.0", None, "6.2", None), False, False),
+    ],
+)
+def test_no_cuda_is_sure_only_without_a_build_or_a_driver_for_it(monkeypatch, build, driver, none):
+    def load(name):
+        if not driver:
+            raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr("ablate.environment.ctypes.CDLL", load)
+    assert environment._has_surely_no_cuda(build) is none
 
 
 def test_machine_names_are_short_stable_and_fit_a_file_name(monkeypatch):

@@ -10,8 +10,16 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "ablate"
 FILES = sorted(PACKAGE.rglob("*.py"))
-# Pickle goes between a run and its own workers, through pipes that nobody else can open; nowhere else.
-PIPES = {"execute/worker.py", "execute/round.py"}
+# Pickle goes between a run and its own workers alone: through pipes that nobody else can open, through Ray,
+# and through a folder that is a Slurm user's own.
+PIPES = {
+    "execute/worker.py",
+    "execute/round.py",
+    "execute/on_ray/hold.py",
+    "execute/on_ray/seat.py",
+    "execute/on_slurm/round.py",
+    "execute/on_slurm/task.py",
+}
 # Loaders of other libraries that unpickle, or may, and have no mode in which they do not.
 FORBIDDEN = {
     "joblib.load",

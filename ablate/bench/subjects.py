@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -101,6 +101,14 @@ def study_subjects(
         how = {"image_shape": shown.shape, "classes": len(shown.classes), "cost_id": cost_id}
         found.setdefault(cost_id, variant_subject(variant.name, variant.settings, **how))
     return tuple(found.values())
+
+
+def beside_baseline(
+    variants: Iterable[Variant], chosen: Collection[str], baseline: str | None
+) -> list[Variant]:
+    """The baseline first, chosen or not; others that cost the same go by its name. baseline: or None."""
+    found = [variant for variant in variants if variant.name in chosen or variant.name == baseline]
+    return sorted(found, key=lambda variant: variant.name != baseline)
 
 
 def with_baseline(

@@ -57,7 +57,7 @@ def bench(
     one_of("--format", format, ("text", "json"))
     one_of("--dtype", dtype, benches.DTYPES)
     pairs: Sequence[tuple[str, str]] = [] if compare is None else [compare]
-    planned = None
+    planned, baseline, by_module = None, None, modules or depth is not None
     if Path(what[0]).suffix in (".yaml", ".yml"):
         planned = runner.plan_study(
             load(Path(what[0]), what[1:]),
@@ -66,17 +66,17 @@ def bench(
             exclude=exclude or (),
             device=device,
         )
-        chosen = {trial.variant.name for trial in planned.selected}
+        baseline = planned.study.baseline
         subjects = benches.study_subjects(
-            (variant for variant in planned.variants if variant.name in chosen),
+            benches.beside_baseline(planned.variants, planned.chosen, None if by_module else baseline),
             planned.images,
             {variant.name: variant.cost_id for variant in planned.record.variants},
         )
-        pairs = benches.with_baseline(subjects, planned.study.baseline, pairs)
+        pairs = benches.with_baseline(subjects, baseline, pairs)
     else:
         import_from(Path.cwd())
         subjects = benches.network_subjects(what, _image_shape(image), classes)
-    if modules or depth is not None:
+    if by_module:
         tables = benches.module_tables(subjects, depth)
         shown = (
             benches.modules_text(tables)
@@ -91,7 +91,11 @@ def bench(
     found = benches.measure(subjects, conditions, pairs=pairs, say=lambda text: typer.echo(text, err=True))
     if planned is not None:
         benches.write_costs(planned.store, found, subjects)
-    shown = benches.bench_text(found) if format == "text" else json.dumps(benches.bench_json(found), indent=2)
+    shown = (
+        benches.bench_text(found, baseline)
+        if format == "text"
+        else json.dumps(benches.bench_json(found), indent=2)
+    )
     typer.echo(shown)
 
 

@@ -13,15 +13,23 @@ from ablate.cli.app import app
 from ablate.cli.options import (
     Device,
     Exclude,
+    ExecutorName,
+    GpusPerTrial,
+    MlflowUri,
     Only,
     Output,
     Overrides,
+    RayAddress,
     Seeds,
+    Slurm,
     StudyArgument,
+    Track,
+    executor_options,
     load,
     one_of,
     print_opening,
     read_seeds,
+    read_track,
 )
 
 
@@ -37,7 +45,10 @@ def run(
         int | None, typer.Option("-j", "--jobs", min=1, help="Workers; by default one a core or a GPU.")
     ] = None,
     device: Device = "auto",
-    executor: Annotated[str, typer.Option("--executor", metavar="NAME", help="local or inline.")] = "local",
+    gpus_per_trial: GpusPerTrial = 1,
+    executor: ExecutorName = "local",
+    slurm: Slurm = None,
+    ray_address: RayAddress = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Train failed trials again.")] = False,
     force: Annotated[
         list[str] | None,
@@ -56,6 +67,8 @@ def run(
         ),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and stop.")] = False,
+    track: Track = None,
+    mlflow_uri: MlflowUri = None,
     quiet: Annotated[
         bool, typer.Option("-q", "--quiet", help="Print only failures and the report's path.")
     ] = False,
@@ -76,12 +89,15 @@ def run(
         jobs=jobs,
         device=device,
         executor=executor,
+        executor_options=executor_options(slurm, ray_address),
         retry_failed=retry_failed,
         force=tuple(force or ()),
         fail_fast=fail_fast,
         timeout=timeout,
         until_decided=until_decided,
+        gpus_per_trial=gpus_per_trial,
         dry_run=dry_run,
+        track=read_track(track, mlflow_uri),
         display=make_display(quiet=quiet),
     )
     if summary.report is not None and not quiet:
@@ -101,9 +117,10 @@ def plan(
     only: Only = None,
     exclude: Exclude = None,
     device: Device = "auto",
+    gpus_per_trial: GpusPerTrial = 1,
     format: Annotated[str, typer.Option("--format", metavar="NAME", help="text or json.")] = "text",
     estimate: Annotated[
-        bool, typer.Option(help="Measure one training step a variant to estimate the time.")
+        bool, typer.Option(help="Estimate the time from a few measured training steps.")
     ] = True,
 ) -> None:
     """List variants, parameters, MACs and trials without training."""
@@ -120,6 +137,7 @@ def plan(
             only=tuple(only or ()),
             exclude=tuple(exclude or ()),
             device=device,
+            gpus_per_trial=gpus_per_trial,
             tell=tell,
         )
         if format == "json":

@@ -1,4 +1,4 @@
-"""What reads a results tree: status, logs, report, verify, clean."""
+"""What reads a results tree: status, logs, report, track, verify, clean."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from ablate.cli.app import app
-from ablate.cli.options import Output, import_from, one_of, print_opening
+from ablate.cli.options import MlflowUri, Output, import_from, one_of, print_opening, read_track
 from ablate.errors import AblateError
 
 
@@ -106,6 +106,36 @@ def report(
             path = write_report(store, name)
             typer.echo(path)
             print_opening(path)
+
+
+@app.command()
+def track(
+    study: Annotated[
+        str | None, typer.Argument(metavar="[STUDY|DIR]", help="By default the study run last.")
+    ] = None,
+    output: Output = Path("results"),
+    to: Annotated[
+        list[str] | None,
+        typer.Option("--to", metavar="NAME", help="tensorboard or mlflow (repeatable)."),
+    ] = None,
+    mlflow_uri: MlflowUri = None,
+    follow: Annotated[
+        bool, typer.Option("-f", "--follow", help="Go on until no trial is trained any more, or Ctrl-C.")
+    ] = False,
+) -> None:
+    """Write the trials of a study to TensorBoard or MLflow as they stand, each point once.
+
+    Exits with 0 when all of them are there, 1 when something could not be written.
+    """
+    from ablate.status import find_study
+    from ablate.track import TRACKERS, track_study
+
+    if not to:
+        raise typer.BadParameter(f"name one: {', '.join(TRACKERS)}", param_hint="--to")
+    wanted = read_track(to, mlflow_uri)
+    store, name = find_study(study, output)
+    whole = track_study(store, name, wanted.trackers(store, name), follow=follow, say=typer.echo)
+    raise typer.Exit(0 if whole else 1)
 
 
 @app.command()

@@ -9,7 +9,22 @@ from typing import Annotated
 import typer
 
 from ablate.cli.app import app
-from ablate.cli.options import Device, Output, Overrides, StudyArgument, load, print_opening, read_seeds
+from ablate.cli.options import (
+    Device,
+    ExecutorName,
+    MlflowUri,
+    Output,
+    Overrides,
+    RayAddress,
+    Slurm,
+    StudyArgument,
+    Track,
+    executor_options,
+    load,
+    print_opening,
+    read_seeds,
+    read_track,
+)
 
 
 @app.command()
@@ -45,12 +60,19 @@ def tune(
     ] = None,
     output: Output = Path("results"),
     device: Device = "auto",
-    executor: Annotated[str, typer.Option("--executor", metavar="NAME", help="local or inline.")] = "local",
+    executor: ExecutorName = "local",
+    slurm: Slurm = None,
+    ray_address: RayAddress = None,
     promote: Annotated[
         int | None,
         typer.Option("--promote", min=1, metavar="N", help="Then write the best N as a study of their own."),
     ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Begin settings that failed once more.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be searched, and stop.")] = False,
+    track: Track = None,
+    mlflow_uri: MlflowUri = None,
     quiet: Annotated[
         bool, typer.Option("-q", "--quiet", help="Print only failures and the report's path.")
     ] = False,
@@ -60,8 +82,10 @@ def tune(
     Run again, or beside itself, it goes on with the same search until the trials asked for are done.
     """
     from ablate.display import make_display, silence
+    from ablate.store import Store
+    from ablate.track import track_afterwards
     from ablate.tune import promote as promote_best
-    from ablate.tune import tune_study
+    from ablate.tune import run_command, tune_study
 
     said = {
         "trials": trials,
@@ -72,7 +96,7 @@ def tune(
     }
     given = [f"tune.{key}={value}" for key, value in said.items() if value is not None]
     loaded = load(study, [*(overrides or ()), *given])
-    display = make_display(quiet=quiet)
+    display, wanted = make_display(quiet=quiet), read_track(track, mlflow_uri)
     summary = tune_study(
         loaded,
         output=output,
@@ -80,12 +104,16 @@ def tune(
         jobs=jobs,
         device=device,
         executor=executor,
+        executor_options=executor_options(slurm, ray_address),
+        retry_failed=retry_failed,
         dry_run=dry_run,
         display=display,
     )
+    if summary.report is not None and summary.exit_code != 130:
+        track_afterwards(Store(output), loaded.name, wanted, say=display.note)
     if promote is not None and summary.report is not None and summary.exit_code != 130:
         path = promote_best(loaded, promote, output=output)
-        typer.echo(f"promoted: {path}\nnext: ablate run {path}")
+        typer.echo(f"promoted: {path}\nnext: {run_command(loaded, path, output)}")
     if summary.report is not None and not quiet:
         try:
             print_opening(summary.report)

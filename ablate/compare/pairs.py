@@ -9,10 +9,11 @@ from typing import Literal
 from ablate.compare.sides import Side
 from ablate.record import TrialRecord
 from ablate.report import looks, pace
-from ablate.report.build import Trials, read_procedure, report_of, variant_row
+from ablate.report.build import read_procedure, report_of
 from ablate.report.comparisons import Comparisons, mixed_among
 from ablate.report.predictions import Predictions
 from ablate.report.rows import Against, VariantRow
+from ablate.report.trials import Trials, variant_row
 from ablate.stats import MANY_SEEDS, Procedure
 from ablate.stats.mcnemar import McNemar
 from ablate.variants.identity import changed_fields

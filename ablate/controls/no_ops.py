@@ -26,6 +26,10 @@ Build = Callable[[Settings, tuple[int, int, int], int, int], Any]
 """(settings, image_shape, classes, seed) -> the network, on torch's default device of the moment."""
 
 
+Remember = Callable[[str, Settings, tuple[int, int, int], int, Callable[[], str | None]], str | None]
+"""(kind of digest, settings, image_shape, classes, what takes it) -> the digest, taken or known."""
+
+
 class Inspected(Protocol):
     """What is counted of every variant anyway; `ablate.trial.Inspection` is one."""
 
@@ -75,29 +79,32 @@ def find_no_ops(
     inspections: Mapping[str, Inspected],
     images: Mapping[str, Shown],
     build: Build,
+    remember: Remember = lambda *asked: asked[-1](),
 ) -> tuple[NoOp, ...]:
     """Every variant that is the same network as an earlier one, in the order of the study.
 
     inspections, images: by variant name. build: makes a network from settings whose weights are null, every
-    random stream derived from the seed. Nothing is built where the inspections differ.
+    random stream derived from the seed. Nothing is built where the inspections differ, nor where `remember`
+    knows the digest.
     """
     found = []
     for alike in _grouped(variants, lambda variant: _count(variant, inspections[variant.name])):
-        from ablate.controls.networks import behaviour_digest, graph_digest
-
         data = images[alike[0].name]
 
         def make(variant: Variant, data: Shown = data) -> Any:
             return build(_from_scratch(variant.settings), data.shape, len(data.classes), SEED)
 
-        def graph(variant: Variant, make: Any = make, data: Shown = data) -> str:
-            return graph_digest(partial(make, variant), data.shape)
+        def digest(kind: str, variant: Variant, make: Any = make, data: Shown = data) -> str | None:
+            def ask() -> str | None:
+                from ablate.controls.networks import behaviour_digest, graph_digest
 
-        def behaviour(variant: Variant, make: Any = make, data: Shown = data) -> str | None:
-            return behaviour_digest(partial(make, variant), data.shape)
+                take = {"graph": graph_digest, "behaviour": behaviour_digest}[kind]
+                return take(partial(make, variant), data.shape)
 
-        for same_graph in _grouped(alike, graph):
-            for first, *others in _grouped(same_graph, behaviour):
+            return remember(kind, _from_scratch(variant.settings), data.shape, len(data.classes), ask)
+
+        for same_graph in _grouped(alike, partial(digest, "graph")):
+            for first, *others in _grouped(same_graph, partial(digest, "behaviour")):
                 found += [_no_op(variant, first) for variant in others]
     order = {variant.name: position for position, variant in enumerate(variants)}
     return tuple(sorted(found, key=lambda no_op: order[no_op.variant]))

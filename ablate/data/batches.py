@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -24,7 +24,8 @@ class Batches:
     images: uint8 [N, H, W, C], may be memory-mapped. labels: int64 [N]. indices: rows to use.
     order_generator_seed: shuffles each epoch anew; None: the order of `indices`. A small last batch is kept.
     augment, augment_seed: go together; parameters are drawn on the CPU, the same for every device.
-    channels_last: memory format of the batches.
+    channels_last: memory format of the batches. share: given the images of a batch, the positions of those to
+    yield, as many for every batch of one size; `count` and `len` stay those of all.
 
     Order and augmentation of an epoch depend on (seed, epoch) alone: a resumed trial goes on exactly as it
     would have. On a GPU with room for them the images lie as uint8 on the device; otherwise each batch is
@@ -45,6 +46,7 @@ class Batches:
         order_generator_seed: int | None = None,
         augment_seed: int | None = None,
         channels_last: bool = False,
+        share: Callable[[int], np.ndarray] | None = None,
     ) -> None:
         if augment is not None and augment_seed is None:
             raise ValueError("augment needs augment_seed, or every epoch would have to look the same")
@@ -54,6 +56,10 @@ class Batches:
         self.order_seed, self.augment_seed = order_generator_seed, augment_seed
         self.channels_last = channels_last
         self._images, self._indices = images, np.asarray(indices, np.int64)
+        # Of what this object yields: rows of an epoch (None: all), images a batch, images in whole batches.
+        self._rows = None if share is None else _rows_of(share, self.count, batch_size)
+        self._size = batch_size if share is None else len(share(batch_size))
+        self._whole = self.count // batch_size * self._size
         self._labels = torch.from_numpy(np.asarray(labels, np.int64)[self._indices]).to(self.device)
         std = np.asarray(std, np.float64)
         self._mean = self._per_channel(np.asarray(mean, np.float64))
@@ -79,28 +85,33 @@ class Batches:
         if self.augment is not None and self.augment_seed is not None:
             drawn = self.augment.draw(self.count, _generator(self.augment_seed, epoch))
             drawn = tuple(self._send(part) for part in drawn)
+        if self._rows is not None:
+            rows_here = self._send(self._rows)
+            order, drawn = order[self._rows], tuple(part[rows_here] for part in drawn)
         order_here = self._send(order)
         for start, end in self._stretches(first):
             here = slice(start, end)
             x = self._normalised(self._gather(order[here], order_here[here]), [part[here] for part in drawn])
             y = self._labels.index_select(0, order_here[here])
-            yield from zip(x.split(self.batch_size), y.split(self.batch_size), strict=True)
+            size = self._size if end <= self._whole else end - start
+            yield from zip(x.split(size), y.split(size), strict=True)
 
     def _stretches(self, first: int) -> Iterator[tuple[int, int]]:
         """Images that are prepared in one go, from the batch `first` on: one batch or several whole ones. A
-        smaller last batch is one of its own. What becomes of an image does not depend on its company."""
-        whole, start = self.count - self.count % self.batch_size, first * self.batch_size
-        step = self.batch_size * self._ahead()
-        for begin in range(start, whole, step):
-            yield begin, min(begin + step, whole)
-        if max(start, whole) < self.count:
-            yield max(start, whole), self.count
+        last batch of another size is one of its own. What becomes of an image does not depend on its
+        company."""
+        start, step = first * self._size, self._size * self._ahead()
+        for begin in range(start, self._whole, step):
+            yield begin, min(begin + step, self._whole)
+        taken = self.count if self._rows is None else len(self._rows)
+        if start <= self._whole < taken:
+            yield self._whole, taken
 
     def _ahead(self) -> int:
         """Batches in one go: one on a CPU, whose caches hold no more."""
-        if self.device.type == "cpu" or self.batch_size < _AHEAD_FROM:
+        if self.device.type == "cpu" or self._size < _AHEAD_FROM:
             return 1
-        batch_bytes = 4 * self.batch_size * int(np.prod(self._images.shape[1:]))
+        batch_bytes = 4 * self._size * int(np.prod(self._images.shape[1:]))
         return max(1, _AHEAD_BYTES // batch_bytes)
 
     def _gather(self, rows: torch.Tensor, rows_here: torch.Tensor) -> torch.Tensor:
@@ -136,6 +147,13 @@ class Batches:
 
     def _per_channel(self, values: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(values.astype(np.float32)).to(self.device).view(1, -1, 1, 1)
+
+
+def _rows_of(share: Callable[[int], np.ndarray], count: int, batch_size: int) -> torch.Tensor:
+    """Where in an epoch of `count` images those of the share stand."""
+    starts = range(0, count, batch_size)
+    rows = [start + share(min(batch_size, count - start)) for start in starts]
+    return torch.from_numpy(np.concatenate(rows) if rows else np.empty(0, np.int64))
 
 
 def _generator(seed: int, epoch: int) -> torch.Generator:

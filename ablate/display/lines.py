@@ -37,7 +37,8 @@ class Counter:
 def opening_line(opening: Opening) -> str:
     count = len(opening.trials)
     if not count:
-        return f"{opening.study}: nothing to train, {opening.done} of {opening.total} trials are done"
+        done = f", {opening.done} of {opening.total} trials are done" if opening.total else ""
+        return f"{opening.study}: nothing to train{done}"
     kept = f", {opening.done} are done" if opening.done else ""
     workers = f"{opening.workers} worker{'s' if opening.workers != 1 else ''}"
     return f"{opening.study}: {count} of {opening.total} trials to train{kept}; {workers}"

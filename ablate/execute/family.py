@@ -37,13 +37,14 @@ def kill_descendants(pid: int) -> None:
 class Warden:
     """A small process that outlives this one by as long as it takes to kill the marked ones.
 
-    A worker can see to its own end when its parent dies, but not to what its own children do then.
+    A worker can see to its own end when its parent dies, but not to what its own children do then. apart: the
+    process is no child of this one.
     """
 
-    def __init__(self, mark: str) -> None:
+    def __init__(self, mark: str, *, apart: bool = False) -> None:
         self._process = subprocess.Popen(
             # -P: a file beside the script must not hide a library of the same name.
-            [sys.executable, "-P", str(Path(warden.__file__).resolve()), mark],
+            [sys.executable, "-P", str(Path(warden.__file__).resolve()), mark, *[warden.APART] * apart],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,  # a reader of our output must not have to wait for it
             stderr=subprocess.DEVNULL,

@@ -25,7 +25,8 @@ class LocalExecutor:
     workers: how many; fewer where memory or the system does not allow so many. environment: variables set in
     every worker before Python starts in it, so also before any library reads them. slots: one mapping a
     worker, on top of `environment` (CUDA_VISIBLE_DEVICES); it then sets the number of workers. initializer:
-    called once in each new worker; must be picklable.
+    called once in each new worker; must be picklable. warden_apart: what ends this process may end its
+    children, too, but not the one that sees to orphans.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class LocalExecutor:
         *,
         slots: Sequence[Mapping[str, str]] | None = None,
         initializer: Callable[[], None] | None = None,
+        warden_apart: bool = False,
     ) -> None:
         environments = [{**(environment or {}), **slot} for slot in (slots or [{}] * workers)]
         if not environments:
@@ -45,7 +47,7 @@ class LocalExecutor:
         ]
         self._cancelled = threading.Event()
         self._wardens: list[Warden] = []
-        self._mark = mark
+        self._mark, self._warden_apart = mark, warden_apart
         # Non-daemonic workers (data loaders of the user's may start processes) must not outlive this object.
         self._finalizer = weakref.finalize(self, _clear, self._pool, self._wardens)
 
@@ -68,7 +70,7 @@ class LocalExecutor:
             raise RuntimeError("this executor was closed")
         if items and not self._wardens:
             with contextlib.suppress(OSError):  # a second line of defence; workers watch their parent too
-                self._wardens.append(Warden(self._mark))
+                self._wardens.append(Warden(self._mark, apart=self._warden_apart))
         a_round = Round(self._pool, self._cancelled, function, items, timeout_s, retries, on_loss, on_note)
         return self._holding(a_round.outcomes())
 

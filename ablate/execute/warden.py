@@ -1,6 +1,7 @@
 """A process of its own: wait for the parent's end, then kill what carries its mark in the environment.
 
-Started as a file (`python warden.py MARK`), so it imports nothing of this package.
+Started as a file (`python warden.py MARK [apart]`), so it imports nothing of this package. apart: it is to be
+nobody's child, for a parent whose own supervisor ends its children with it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 
 MARK = "ABLATE_WORKER"
 DISMISSED = b"dismissed"
+APART = "apart"
 KILL = signal.SIGTERM if os.name == "nt" else signal.SIGKILL
 # Something may be starting a process in the moment in which it is killed, so one look is not enough.
 _LOOKS, _PAUSE_S = 5, 0.2
@@ -42,6 +44,8 @@ def main() -> None:
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+    if APART in sys.argv[2:] and hasattr(os, "fork") and os.fork():
+        return
     if sys.stdin.buffer.read() == DISMISSED:
         return
     for _ in range(_LOOKS):

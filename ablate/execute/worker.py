@@ -55,7 +55,7 @@ def work(
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, TERMINAL_SIGNALS)
-    _die_with_parent()
+    die_with_parent()
     with contextlib.suppress(OSError, ValueError, AttributeError):  # no standard error, as under pythonw
         faulthandler.enable()
     if DUMP_SIGNAL is not None:
@@ -109,11 +109,12 @@ def _say_who_exits() -> None:
     os._exit = leave_saying_so
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """No orphans, even when the parent was killed with SIGKILL and could tidy nothing up.
 
-    A thread waits on the pipe that closes with the parent. On Linux the kernel is asked as well, for code
-    that never lets go of the interpreter lock; the parent may already have gone before it was asked.
+    For processes that `multiprocessing` started. A thread waits on the pipe that closes with the parent. On
+    Linux the kernel is asked as well, for code that never lets go of the interpreter lock; the parent may
+    already have gone before it was asked.
     """
     parent = multiprocessing.parent_process()
     if parent is None:

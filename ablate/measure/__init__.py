@@ -1,32 +1,40 @@
-"""What a network costs, measured so that it can be believed."""
+"""What a network costs, measured so that it can be believed.
 
-from ablate.measure.activations import count_activations, saved_bytes
-from ablate.measure.energy import Energy
-from ablate.measure.errors import MeasureError
-from ablate.measure.latency import LatencyRatio, Session, Timing, compare, time_interleaved
-from ablate.measure.macs import MacCount, count_macs
-from ablate.measure.memory import MemoryPeak, inference_peak, peak_memory, training_peak
-from ablate.measure.modules import ModuleCost, ModuleTable, module_table
-from ablate.measure.parameters import count_parameters
+The names load on first use: who counts MACs need not load what times them.
+"""
 
-__all__ = [
-    "Energy",
-    "LatencyRatio",
-    "MacCount",
-    "MeasureError",
-    "MemoryPeak",
-    "ModuleCost",
-    "ModuleTable",
-    "Session",
-    "Timing",
-    "compare",
-    "count_activations",
-    "count_macs",
-    "count_parameters",
-    "inference_peak",
-    "module_table",
-    "peak_memory",
-    "saved_bytes",
-    "time_interleaved",
-    "training_peak",
-]
+from importlib import import_module
+from typing import Any
+
+_PUBLIC = {
+    "Energy": "ablate.measure.energy",
+    "LatencyRatio": "ablate.measure.latency",
+    "MacCount": "ablate.measure.macs",
+    "MeasureError": "ablate.measure.errors",
+    "MemoryPeak": "ablate.measure.memory",
+    "ModuleCost": "ablate.measure.modules",
+    "ModuleTable": "ablate.measure.modules",
+    "Session": "ablate.measure.latency",
+    "Timing": "ablate.measure.latency",
+    "compare": "ablate.measure.latency",
+    "count_activations": "ablate.measure.activations",
+    "count_macs": "ablate.measure.macs",
+    "count_parameters": "ablate.measure.parameters",
+    "inference_peak": "ablate.measure.memory",
+    "module_table": "ablate.measure.modules",
+    "peak_memory": "ablate.measure.memory",
+    "saved_bytes": "ablate.measure.activations",
+    "time_interleaved": "ablate.measure.latency",
+    "training_peak": "ablate.measure.memory",
+}
+__all__ = sorted(_PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'ablate.measure' has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,6 +1,6 @@
 """The report of a study: rows first, then renderings that read nothing but the rows. Torch is never loaded.
 
-pandas, seaborn and matplotlib load only where a table or a figure is made.
+pandas, seaborn and matplotlib load only where a figure is made.
 """
 
 from ablate.report.build import build_report

@@ -345,7 +345,11 @@ def _counts(row: ClaimRow, figure: ClaimFigure) -> str:
 
 
 def _plain(value: float | None) -> str:
-    return numbers.NONE if value is None else f"{value:,.10g}".replace("-", "−")
+    """Ten digits, and of a whole number all that it has."""
+    if value is None:
+        return numbers.NONE
+    whole = float(value).is_integer()
+    return (f"{value:,.0f}" if whole else f"{value:,.10g}").replace("-", "−")
 
 
 def _signed(value: float | None) -> str:

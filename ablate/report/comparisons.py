@@ -17,6 +17,7 @@ COMPARED_ENVIRONMENT = (
     "device_name",
     "threads",
     "deterministic",
+    "processes",
     "torch",
     "torchvision",
     "numpy",

@@ -15,7 +15,26 @@ from ablate.report.rows import Report
 ANOTHER_SESSION = "timed in another session"
 # As the measurement notes it, a network a line.
 _SCATTER = re.compile(r"(?P<name>.+): its rounds scatter by (?P<percent>\d+) %")
+_TOLD = 6  # variants in a sentence
 FRONTS_HEADER = ("Accuracy against", "On the front", "Open", "Dominated")
+
+
+def costs_answer(report: Report) -> str:
+    """Of a study of costs alone, in a sentence: what each variant adds, the most of them by name."""
+    base = report.baseline_row
+    if base.param_count is None or base.macs is None:
+        return "Costs alone: nothing was trained, and nothing is counted yet."
+    told = [
+        f"{row.name} {numbers.share(row.param_count - base.param_count, base.param_count)} parameters, "
+        f"{numbers.share(row.macs - base.macs, base.macs)} MACs"
+        for row in report.variants
+        if row is not base and row.param_count is not None and row.macs is not None
+    ]
+    more = f"; and {len(told) - _TOLD} more" if len(told) > _TOLD else ""
+    return (
+        f"Costs alone, for nothing was trained. Against {base.name}'s {numbers.count(base.param_count)} "
+        f"parameters and {numbers.macs(base.macs)} MACs: {'; '.join(told[:_TOLD])}{more}."
+    )
 
 
 def counted_table(report: Report) -> tuple[list[str], list[list[str]]]:

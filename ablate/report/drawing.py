@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import textwrap
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ablate.report.labels import label_points
@@ -40,9 +42,9 @@ STYLE: dict[Any, Any] = {  # keys: names of rcParams
 }
 
 
-def draw_accuracy(table: pd.DataFrame, baseline: str) -> Canvas:
+def draw_accuracy(table: pd.DataFrame, baseline: str, note: str = "") -> Canvas:
     variants = list(dict.fromkeys(table["variant"]))
-    canvas, axes = _canvas(6.4, 0.8 + 0.28 * len(variants))
+    canvas, axes = _canvas(6.4 + _beyond(variants, 50), 0.8 + 0.28 * len(variants), note)
     _seeds_and_mean(axes, table, variants)
     base = table.loc[table["variant"] == baseline, "mean"]
     if len(base):
@@ -73,9 +75,10 @@ def _seeds_and_mean(axes: Axes, table: pd.DataFrame, variants: list[str]) -> Non
     _error_bars(axes, means["mean"], places, means, horizontal=True)
 
 
-def draw_effects(table: pd.DataFrame, margin: float) -> Canvas:
+def draw_effects(table: pd.DataFrame, margin: float, note: str = "") -> Canvas:
     families = list(dict.fromkeys(table["family"]))
-    canvas, axes = _canvas(6.4, 0.9 + 0.28 * (len(table) + len(families)))
+    width = 6.4 + _beyond(table["effect"], 40)
+    canvas, axes = _canvas(width, 0.9 + 0.28 * (len(table) + len(families)), note)
     axes.axvspan(-margin, margin, color="#EFEFEF", zorder=0, linewidth=0)
     axes.axvline(0, color=GREY, linewidth=1, zorder=1)
     place, labels = 0, {}
@@ -111,8 +114,9 @@ def draw_effects(table: pd.DataFrame, margin: float) -> Canvas:
 def draw_sweep(table: pd.DataFrame, sweep: SweepRows, baseline: VariantRow) -> Canvas:
     from matplotlib.transforms import ScaledTranslation
 
-    canvas, axes = _canvas(5.2, 3.2)
     levels = table.drop_duplicates("level")
+    crowded = sum(levels["level"].str.len() + 2) > 70
+    canvas, axes = _canvas(5.2, 3.2 + (_beyond(levels["level"], 8) if crowded else 0))
     log = sweep.numeric and _is_geometric(list(levels["value"]))
     if log:
         axes.set_xscale("log", base=2)
@@ -139,7 +143,7 @@ def draw_sweep(table: pd.DataFrame, sweep: SweepRows, baseline: VariantRow) -> C
         f"{row.level}\n(start)" if row.variant == sweep.start else str(row.level)
         for row in levels.itertuples()
     ]
-    axes.set_xticks(list(levels["value"]), names)
+    axes.set_xticks(list(levels["value"]), names, rotation=90 if crowded else 0)
     axes.minorticks_off()
     if not sweep.numeric:
         axes.set_xlim(-0.5, float(levels["value"].max()) + 0.5)
@@ -162,16 +166,21 @@ def _is_geometric(values: list[float]) -> bool:
     return bool(max(ratios) / min(ratios) < max(steps) / min(steps))
 
 
-def draw_cost(table: pd.DataFrame, cost: str, baseline: str) -> Canvas:
-    """Intervals in both directions; a step line through the front by the means, hollow marks off it."""
-    canvas, axes = _canvas(6.4, 4.2)
+def draw_cost(table: pd.DataFrame, cost: str, baseline: str, note: str = "") -> Canvas:
+    """Intervals in both directions; a step line through the front by the means, hollow marks off it.
+
+    Variants without a name in the figure are points, and no more.
+    """
+    canvas, axes = _canvas(6.4, 4.2, note)
     name, scale = _cost_axis(cost, float(table[cost].max()))
+    front, crowd, table = table[table["on_front"]], table[~table["named"]], table[table["named"]]
+    if len(crowd):
+        axes.plot(crowd[cost] / scale, crowd["mean"], ".", color=GREY, alpha=0.5, markersize=4, zorder=1)
     places = table[cost] / scale
     looks = {"fmt": "none", "color": BLUE, "linewidth": 1, "alpha": 0.5, "zorder": 2}
     upright = [table["mean"] - table["low"], table["high"] - table["mean"]]
     across = [(table[cost] - table["cost_low"]) / scale, (table["cost_high"] - table[cost]) / scale]
     axes.errorbar(places, table["mean"], yerr=upright, xerr=across, **looks)
-    front = table[table["on_front"]]
     axes.step(
         front[cost] / scale, front["mean"], where="post", color=GREEN, linewidth=1.2, alpha=0.8, zorder=1
     )
@@ -191,7 +200,8 @@ def draw_cost(table: pd.DataFrame, cost: str, baseline: str) -> Canvas:
     axes.set(xlabel=name, ylabel="Test accuracy, %")
     axes.margins(x=0.18, y=0.1)
     axes.grid()
-    label_points(axes, list(zip(places, table["mean"], table["variant"], strict=True)))
+    around = list(zip(crowd[cost] / scale, crowd["mean"], strict=True))
+    label_points(axes, list(zip(places, table["mean"], table["variant"], strict=True)), around)
     return canvas
 
 
@@ -206,14 +216,14 @@ def _cost_axis(cost: str, largest: float) -> tuple[str, float]:
     return f"{name}, {unit}", scale
 
 
-def draw_curves(table: pd.DataFrame, baseline: str) -> Canvas:
+def draw_curves(table: pd.DataFrame, baseline: str, note: str = "") -> Canvas:
     """A panel a variant, the baseline in grey behind it: mean over the seeds, band from lowest to highest."""
     from matplotlib.ticker import MaxNLocator
 
     variants = list(dict.fromkeys(table["variant"]))
     columns = min(5, len(variants))
     lines = math.ceil(len(variants) / columns)
-    canvas, grid = _grid(lines, columns, 1.0 + 1.75 * columns, 0.5 + 1.45 * lines)
+    canvas, grid = _grid(lines, columns, 1.0 + 1.75 * columns, 0.5 + 1.45 * lines, note)
     by_epoch = table.groupby(["variant", "epoch"])["validation_accuracy"].agg(["mean", "min", "max"])
     for panel, variant in itertools.zip_longest(grid, variants):
         if variant is None:
@@ -236,18 +246,28 @@ def draw_curves(table: pd.DataFrame, baseline: str) -> Canvas:
     return canvas
 
 
-def _canvas(width: float, height: float) -> tuple[Canvas, Axes]:
-    canvas, grid = _grid(1, 1, width, height)
+def _beyond(names: Iterable[str], letters: int) -> float:
+    """Inches that the longest name takes beyond so many letters: without them no room is left for axes."""
+    return 0.075 * max([0, *(len(name) - letters for name in names)])
+
+
+def _canvas(width: float, height: float, note: str = "") -> tuple[Canvas, Axes]:
+    canvas, grid = _grid(1, 1, width, height, note)
     return canvas, grid[0]
 
 
-def _grid(lines: int, columns: int, width: float, height: float) -> tuple[Canvas, list[Axes]]:
-    """Without pyplot: no display is sought, and no figure outlives its drawing."""
+def _grid(lines: int, columns: int, width: float, height: float, note: str) -> tuple[Canvas, list[Axes]]:
+    """Without pyplot: no display is sought, and no figure outlives its drawing.
+
+    note: above the axes, what of the study the figure leaves out.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     canvas = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(canvas)
+    if note:
+        canvas.suptitle(textwrap.fill(note, int(14 * width)), fontsize=8, color=GREY)
     axes = list(canvas.subplots(lines, columns, squeeze=False).flat)
     for panel in axes:
         panel.label_outer()

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import math
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ablate.report import drawing, tuning
 from ablate.report.curves import POINTS
+from ablate.report.drawn import Drawing, draw_all
 from ablate.report.pareto import Front
-from ablate.report.rows import CurveRow, Report, SweepRows
+from ablate.report.readable import Readable, readable_effects, readable_names, readable_variants
+from ablate.report.rows import CurveRow, Figure, Report, SweepRows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,21 +21,24 @@ if TYPE_CHECKING:
 
 
 def accuracy_rows(report: Report) -> pd.DataFrame:
-    """One row a finished trial, with its variant's mean and interval (absent: unbounded)."""
+    """One row a finished trial of a variant that is shown, with the variant's mean and interval (absent:
+    unbounded).
+    """
+    shown = frozenset(_variants(report).kept)
     columns = ("variant", "seed", "accuracy", "mean", "low", "high")
     return _frame(
         columns,
         (
             (row.name, seed, score, row.accuracy.mean, *_bounds(row.accuracy.low, row.accuracy.high))
             for row in report.variants
-            if row.accuracy is not None
+            if row.accuracy is not None and row.name in shown
             for seed, score in row.scores.items()
         ),
     )
 
 
 def effect_rows(report: Report) -> pd.DataFrame:
-    """One row an effect that can be estimated, in points, with the interval that decided; no views."""
+    """One row an effect that is shown, in points, with the interval that decided; no views."""
     columns = ("family", "effect", "estimate", "low", "high", "verdict")
     return _frame(
         columns,
@@ -46,8 +50,7 @@ def effect_rows(report: Report) -> pd.DataFrame:
                 *_bounds(*row.judgement.deciding),
                 row.judgement.verdict,
             )
-            for row in report.effects
-            if not row.missing and not row.view
+            for row in readable_effects(report.effects).kept
         ),
     )
 
@@ -75,10 +78,12 @@ def sweep_rows(sweep: SweepRows) -> pd.DataFrame:
 
 
 def cost_rows(report: Report, cost: str, machine: str | None = None) -> pd.DataFrame:
-    """One row a variant, the cheapest first; intervals of both (absent: unbounded), and whether it is on the
-    front by the means. cost, machine: of one of the report's fronts.
+    """One row a variant, the cheapest first; intervals of both (absent: unbounded), whether it is on the
+    front by the means, and whether its name is shown. cost, machine: of one of the report's fronts.
     """
-    columns = ("variant", cost, "cost_low", "cost_high", "mean", "low", "high", "on_front", "place")
+    columns = ("variant", cost, "cost_low", "cost_high", "mean", "low", "high", "on_front", "place", "named")
+    fronts = [front for front in report.costs.fronts if (front.cost, front.machine) == (cost, machine)]
+    named = frozenset(name for front in fronts for name in _names(report, front).kept)
     return _frame(
         columns,
         (
@@ -90,16 +95,17 @@ def cost_rows(report: Report, cost: str, machine: str | None = None) -> pd.DataF
                 *_bounds(row.accuracy_low, row.accuracy_high),
                 row.on_front,
                 row.place,
+                row.variant in named,
             )
-            for front in report.costs.fronts
-            if (front.cost, front.machine) == (cost, machine)
+            for front in fronts
             for row in front.rows
         ),
     )
 
 
 def curve_rows(report: Report, store: Store) -> pd.DataFrame:
-    """One row an epoch of a finished trial: validation accuracy in percent."""
+    """One row an epoch of a finished trial of a variant that is shown: validation accuracy in percent."""
+    shown = frozenset(_variants(report).kept)
     columns = ("variant", "seed", "epoch", "validation_accuracy")
     at_hand = {curve.id: curve for curve in report.curves if len(curve.epochs) < POINTS}  # not thinned out
     return _frame(
@@ -107,6 +113,7 @@ def curve_rows(report: Report, store: Store) -> pd.DataFrame:
         (
             (row.name, trial.seed, epoch, accuracy)
             for row in report.variants
+            if row.name in shown
             for trial in row.done
             for epoch, accuracy in _curve(trial.id, at_hand.get(trial.id), store)
         ),
@@ -131,40 +138,37 @@ def _bounds(low: float, high: float) -> tuple[float, float]:
     return (low, high) if math.isfinite(low) and math.isfinite(high) else (math.nan, math.nan)
 
 
+def _variants(report: Report) -> Readable[str]:
+    return readable_variants(report.variants, report.baseline, report.claims)
+
+
+def _names(report: Report, front: Front) -> Readable[str]:
+    return readable_names(front, report.baseline, report.claims)
+
+
 def draw_figures(report: Report, store: Store) -> dict[str, bytes]:
     """Every figure that the report names: file name -> content. Equal tables give equal bytes."""
-    import matplotlib as mpl
-
-    found: dict[str, bytes] = {}
-    with mpl.rc_context():
-        mpl.rcdefaults()  # a user's matplotlibrc must not change a report
-        for key, value in drawing.STYLE.items():
-            mpl.rcParams[key] = value
-        for name, draw in _drawings(report, store).items():
-            canvas = draw()
-            for kind, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
-                file = io.BytesIO()
-                canvas.savefig(file, format=kind, metadata=metadata, bbox_inches="tight")
-                found[f"{name}.{kind}"] = file.getvalue()
-    return found
+    drawings = [_drawing(report, store, figure) for figure in report.figures]
+    return draw_all(drawings, store.study(report.study).figures)
 
 
-def _drawings(report: Report, store: Store) -> dict[str, Callable[[], Any]]:
-    baseline, margin = report.baseline_row, report.procedure.margin
-    possible: dict[str, Callable[[], Any]] = {
-        "accuracy": lambda: drawing.draw_accuracy(accuracy_rows(report), baseline.name),
-        "effects": lambda: drawing.draw_effects(effect_rows(report), margin),
-        "curves": lambda: drawing.draw_curves(curve_rows(report, store), baseline.name),
-    }
-    if report.tuning is not None:
-        for figure in tuning.figures(report.tuning):
-            possible[figure.name] = partial(tuning.draw, report.tuning, figure.name)
-    for front in report.costs.fronts:
-        possible[front.file_name] = partial(_draw_front, report, front)
-    for sweep in report.sweeps:
-        possible[sweep.file_name] = lambda sweep=sweep: drawing.draw_sweep(sweep_rows(sweep), sweep, baseline)  # type: ignore[misc]
-    return {figure.name: possible[figure.name] for figure in report.figures}
-
-
-def _draw_front(report: Report, front: Front) -> Any:
-    return drawing.draw_cost(cost_rows(report, front.cost, front.machine), front.cost, report.baseline)
+def _drawing(report: Report, store: Store, figure: Figure) -> Drawing:
+    """How a figure is drawn, and all that it is drawn from."""
+    base, name, note = report.baseline, figure.name, figure.note
+    fronts = {front.file_name: front for front in report.costs.fronts}
+    sweeps = {sweep.file_name: sweep for sweep in report.sweeps}
+    if name == "accuracy":
+        return Drawing(name, drawing.draw_accuracy, (accuracy_rows(report), base, note))
+    if name == "effects":
+        return Drawing(name, drawing.draw_effects, (effect_rows(report), report.procedure.margin, note))
+    if name == "curves":
+        return Drawing(name, drawing.draw_curves, (curve_rows(report, store), base, note))
+    if name in fronts:
+        front = fronts[name]
+        table = cost_rows(report, front.cost, front.machine)
+        return Drawing(name, drawing.draw_cost, (table, front.cost, base, note))
+    if name in sweeps:
+        sweep, row = sweeps[name], report.baseline_row
+        told = (sweep_rows(sweep), replace(sweep, levels=()), replace(row, trials=(), against=None))
+        return Drawing(name, drawing.draw_sweep, told)
+    return Drawing(name, tuning.draw, (report.tuning, name))

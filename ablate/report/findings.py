@@ -181,3 +181,10 @@ def _if_so(judgement: Judgement) -> str:
 
 def _less(of: int | None, against: int | None) -> float | None:
     return None if of is None or against is None else float(of - against)
+
+
+def listed(names: Sequence[str], most: int = 6) -> str:
+    """a, b and c; of very many, the first and a number."""
+    if len(names) > most:
+        return f"{', '.join(names[: most - 1])} and {len(names) - most + 1} more"
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -22,6 +22,7 @@ def document(report: Report) -> dict[str, Any]:
     return {
         "study": report.study,
         "title": report.title,
+        **({"scope": report.scope} if report.scope else {}),
         "baseline": report.baseline,
         "metric": report.metric,
         "seeds": list(report.seeds),

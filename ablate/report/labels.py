@@ -14,25 +14,25 @@ _FONT_SIZE = 7
 Box = tuple[float, float, float, float]  # left, bottom, right, top, in pixels
 
 
-def label_points(axes: Any, points: Sequence[tuple[float, float, str]]) -> None:
+def label_points(
+    axes: Any, points: Sequence[tuple[float, float, str]], others: Sequence[tuple[float, float]] = ()
+) -> None:
     """Name every point (x, y, name), the nearest free place first, the highest point first.
 
-    A name that finds no free place stands at its first one, over whatever is there.
+    A name that finds no free place stands at its first one, over whatever is there. others: points without a
+    name, (x, y), which no name hides either.
     """
-    axes.figure.draw_without_rendering()  # settles limits and layout, which the places depend on
+    axes.figure.get_layout_engine().execute(axes.figure)  # limits and layout, which the places depend on
     frame = axes.get_window_extent().extents
     marks = [tuple(axes.transData.transform((x, y))) for x, y, _ in points]
-    taken: list[Box] = [(x - 4, y - 4, x + 4, y + 4) for x, y in marks]
+    crowd = [tuple(axes.transData.transform(other)) for other in others]
+    taken: list[Box] = [(x - 4, y - 4, x + 4, y + 4) for x, y in [*marks, *crowd]]
     for (x, y, name), mark in sorted(
         zip(points, marks, strict=True), key=lambda pair: (-pair[0][1], pair[0][0])
     ):
         size = _size(axes, name)
         places = list(_places(mark, size, axes.figure.dpi / 72))
-        free = (
-            place
-            for place in places
-            if _inside(place[1], frame) and not any(_overlap(place[1], other) for other in taken)
-        )
+        free = (place for place in places if _inside(place[1], frame) and _is_free(place[1], taken))
         (dx, dy), box = next(free, places[0])
         taken.append(box)
         _write(axes, (x, y), name, dx, dy)
@@ -82,5 +82,6 @@ def _inside(box: Box, frame: Sequence[float]) -> bool:
     return frame[0] <= box[0] and frame[1] <= box[1] and box[2] <= frame[2] and box[3] <= frame[3]
 
 
-def _overlap(first: Box, second: Box) -> bool:
-    return first[0] < second[2] and second[0] < first[2] and first[1] < second[3] and second[1] < first[3]
+def _is_free(box: Box, taken: Sequence[Box]) -> bool:
+    left, bottom, right, top = box
+    return not any(left < x1 and x0 < right and bottom < y1 and y0 < top for x0, y0, x1, y1 in taken)

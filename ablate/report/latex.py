@@ -9,12 +9,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ablate.report import claim_text, controls, cost_text, numbers
+from ablate.report import claim_text, controls, cost_text, numbers, tuning
+from ablate.report.basis import throughout, to_decide_note
 from ablate.report.effects import points_per_percent, without_dunnett
 from ablate.report.findings import OPEN, none_on, of_planned, parts, to_decide
-from ablate.report.headline import open_report, throughout, to_decide_note
+from ablate.report.headline import open_report
 from ablate.report.method import in_brief, method_lines
-from ablate.report.printed import baseline_families, count, less, variant_name, verdict
+from ablate.report.printed import baseline_families, count, less, results_table, variant_name, verdict
 from ablate.report.rows import Against, EffectRow, Report, SweepRows, VariantRow
 from ablate.report.tex import TexTable, slug, tex
 from ablate.stats import Judgement
@@ -43,6 +44,7 @@ def render_latex(report: Report) -> str:
             "\\begin{document}",
             "\\maketitle",
             "",
+            *([tex(report.scope), ""] if report.scope else []),
             tex(opening.answer),
             "",
             *_list(opening.others),
@@ -50,6 +52,7 @@ def render_latex(report: Report) -> str:
             *tables,
             *figures,
             "\\clearpage",
+            *_tuning_section(report),
             "\\section*{How it was measured}",
             *_list(method_lines(report)),
             "\\end{document}",
@@ -75,7 +78,7 @@ def tex_tables(report: Report) -> list[TexTable]:
         found.append(_comparisons(report))
     if any(not row.view for row in report.effects):
         found.append(_effects(report))
-    tables = [*found, *(_sweep(report, sweep) for sweep in report.sweeps), *_costs(report)]
+    tables = [*found, *(_sweep(report, sweep) for sweep in report.sweeps), *_costs(report), *_tuning(report)]
     if report.looks.post_hoc is None:
         return tables
     # Each table may stand alone in a paper, and so has to say it.
@@ -92,6 +95,8 @@ def _results(report: Report) -> TexTable:
     switches = list(dict.fromkeys(name for row in report.variants for name in row.switches))
     stds = [row.accuracy.std for row in report.variants if row.accuracy is not None]
     digits = numbers.decimals(stds)
+    if report.costs_alone:
+        return _results_of_costs(report)
     counts = {count(row) for row in report.variants}
     header = ["Variant", *map(tex, switches), *(["$n$"] if len(counts) > 1 else [])]
     rows = [
@@ -117,6 +122,17 @@ def _results(report: Report) -> TexTable:
     )
     align = "l" + "c" * len(switches) + "c" * (len(counts) > 1) + "rrl" + "rrrr"
     return TexTable("variants", caption, header, align, rows)
+
+
+def _results_of_costs(report: Report) -> TexTable:
+    caption = (
+        f"{report.title}{'' if report.title.endswith(('?', '.', '!')) else '.'} Changes are in percent of "
+        f"{report.baseline}'s. {_brief(report)}"
+    )
+    table = results_table(report)
+    align = "".join("l" if table.is_left(position) else "r" for position in range(len(table.header)))
+    rows = [[tex(cell) for cell in row] for row in table.rows]
+    return TexTable("variants", caption, [tex(title) for title in table.header], align, rows)
 
 
 def _parts(report: Report) -> TexTable | None:
@@ -295,8 +311,35 @@ def _costs(report: Report) -> list[TexTable]:
     return found
 
 
+def _tuning(report: Report) -> list[TexTable]:
+    """The best settings of each search, and what each of its settings explains."""
+    found = report.tuning
+    if found is None:
+        return []
+    tables = []
+    for position, search in enumerate(found.searches, start=1):
+        head = f"Tuning {search.start} on validation images"
+        if search.best:
+            caption = (
+                f"{head}: the best settings, by {', '.join(found.objectives)}. "
+                f"{tuning.answer(search, found.objectives)} A choice, and no verdict."
+            )
+            lines = tuning.settings_table(found, search)
+            tables.append(_plain(f"tuning-{position}-settings", caption, *lines))
+        if tuning.explains(search):
+            caption = f"{head}: how much of the differences each setting explains."
+            tables.append(_plain(f"tuning-{position}-importances", caption, *tuning.importance_table(search)))
+    return tables
+
+
+def _tuning_section(report: Report) -> list[str]:
+    if report.tuning is None:
+        return []
+    return ["\\section*{Tuning}", *_list(tuning.notes(report.tuning))]
+
+
 def _plain(name: str, caption: str, header: Sequence[str], lines: Sequence[Sequence[str]]) -> TexTable:
-    words = ("Variant", "Machine", "Verdict")
+    words = ("Variant", "Machine", "Verdict", "Setting")
     align = "".join("l" if title in words else "r" for title in header)
     rows = [[tex(cell) for cell in line] for line in lines]
     return TexTable(name, caption, [tex(title) for title in header], align, rows)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import partial
 
 from ablate.report import claim_text, controls, cost_text, looks, missing, numbers, pretraining, tuning
 from ablate.report import parts as part_tables
 from ablate.report.findings import parts
-from ablate.report.headline import open_report, twin_sentence
+from ablate.report.headline import open_report
 from ablate.report.method import (
     MEASURED_END,
     MEASURED_PREFIX,
@@ -29,6 +28,7 @@ from ablate.report.printed import (
     secondary_table,
     sweep_tables,
 )
+from ablate.report.remarks import twin_sentence
 from ablate.report.rows import EffectRow, Report, SweepRows
 
 Row = Sequence[str]
@@ -58,7 +58,7 @@ def render_markdown(report: Report) -> str:
 def _opening(report: Report) -> str:
     """The answer within the first ten lines: a sentence, and a line for each part."""
     opening = open_report(report)
-    found = [f"# {text(report.title)}", text(opening.answer)]
+    found = [f"# {text(report.title)}", text(report.scope), text(opening.answer)]
     if (table := part_tables.opening_table(report, opening)) is not None:
         found.append(_printed(table))
     measured = [part_tables.latency_line(report, parts(report)) if opening.are_parts else ""]
@@ -79,9 +79,12 @@ def _looks(report: Report) -> str:
 
 def _results(report: Report) -> str:
     base = report.baseline_row
-    notes = [
+    scored = (
         "Accuracy on the test images after the last epoch: mean ± standard deviation over n seeds. Δ: "
-        f"difference from {base.name}, with the interval that its verdict rests on. Changes of parameters "
+        f"difference from {base.name}, with the interval that its verdict rests on. "
+    )
+    notes = [
+        f"{'' if report.costs_alone else scored}Changes of parameters "
         f"and MACs are in percent of {base.name}'s {numbers.count(base.param_count)} parameters and "
         f"{numbers.macs(base.macs)} MACs."
     ]
@@ -193,8 +196,19 @@ def _secondary(report: Report) -> str:
 
 
 def _tuning(report: Report) -> str:
-    parts = tuning.markdown(report, text, _table, _bullets, partial(_figure, report))
-    return _section("Tuning", *parts) if parts else ""
+    found = report.tuning
+    if found is None:
+        return ""
+    write = _measured_table if found.measures else _table
+    parts = [_bullets(tuning.answer(search, found.objectives) for search in found.searches)]
+    for search in found.searches:
+        if search.best:
+            parts.append(text(f"{search.start}: the best settings, by {', '.join(found.objectives)}"))
+            parts.append(write(*tuning.settings_table(found, search)))
+        if tuning.explains(search):
+            parts.append(write(*tuning.importance_table(search)))
+    parts += [_figure(report, figure.name) for figure in tuning.figures(found)]
+    return _section("Tuning", *parts, _bullets(tuning.notes(found)))
 
 
 def _pretraining(report: Report) -> str:

@@ -40,6 +40,8 @@ def without_measured(markdown: str) -> list[str]:
 
 def method_lines(report: Report) -> list[str]:
     """Plain text, one line a topic."""
+    if report.costs_alone:
+        return [_input(report.data), *filter(None, [_costs(report)])]
     lines = [_data(report.data, report.recipe.get("data", {})), _recipe(report.recipe.get("train", {}))]
     lines += [_seeds(report), _test(report), _families(report), _costs(report)]
     lines += [_environment(environment, trials) for environment, trials in report.environments]
@@ -48,6 +50,8 @@ def method_lines(report: Report) -> list[str]:
 
 def in_brief(report: Report) -> str:
     """Seeds, data, recipe and machine in one line, for a caption."""
+    if report.costs_alone:
+        return _input(report.data).removesuffix(".")
     counts = dict.fromkeys(row.n for row in report.variants if row.n) or {0: None}
     seeds = f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
     settings = report.recipe.get("data", {})
@@ -98,6 +102,14 @@ def measured_lines(report: Report) -> list[str]:
         )
     # Two spaces at the end break the line.
     return [f"{MEASURED_PREFIX}{line}  " for line in lines]
+
+
+def _input(data: Mapping[str, Any]) -> str:
+    """What a network is built for, which is all that its costs depend on."""
+    shape, classes = data.get("image_shape"), data.get("classes")
+    images = f"images of {'×'.join(map(str, shape))}" if shape else "images"
+    count = f" of {classes if isinstance(classes, int) else len(classes)} classes" if classes else ""
+    return f"Nothing was trained. Counted and measured for {images}{count}; their pixels play no part."
 
 
 def _data(data: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
@@ -222,11 +234,18 @@ def _environment(environment: Environment, trials: int) -> str:
     on_gpu = environment.device.startswith("cuda")
     cuda = f", CUDA {environment.cuda}, cuDNN {environment.cudnn}" if on_gpu else ""
     vision = f", torchvision {environment.torchvision}" if environment.torchvision else ""
+    together = ""
+    if environment.processes > 1:
+        together = (
+            f"each trial by {environment.processes} processes that share every batch, with batch norm over "
+            "all of it, as one process would up to rounding; "
+        )
+    of = "process" if together else "trial"
     return (
         f"Machine ({trials} trials): {environment.device_name} ({environment.device}), "
         f"{environment.cpu_count} CPU cores, {environment.threads} "
-        f"thread{'s' if environment.threads != 1 else ''} a trial, "
+        f"thread{'s' if environment.threads != 1 else ''} a {of}, "
         f"deterministic algorithms {'on' if environment.deterministic else 'not enforced'}; "
-        f"{environment.platform}, Python {environment.python}, torch {environment.torch}{vision}{cuda}, "
-        f"numpy {environment.numpy}, ablate {environment.ablate}."
+        f"{together}{environment.platform}, Python {environment.python}, "
+        f"torch {environment.torch}{vision}{cuda}, numpy {environment.numpy}, ablate {environment.ablate}."
     )

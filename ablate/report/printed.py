@@ -106,18 +106,13 @@ def results_table(report: Report) -> PrintedTable:
     base = report.baseline_row
     switches = list(dict.fromkeys(name for row in report.variants for name in row.switches))
     level = f"{100 * (1 - report.procedure.level):g} % interval"
-    costs = ("Parameters", "Δ", "MACs", "Δ")
+    scored = not report.costs_alone
+    scores = ("n", "Accuracy, %", level, "Δ, points", "Verdict") if scored else ()
     rows = [
         (
             variant_name(row),
             *(switch(row, name) for name in switches),
-            count(row),
-            numbers.mean_and_std(row.accuracy),
-            numbers.interval(row.accuracy.low, row.accuracy.high, sign=False)
-            if row.accuracy
-            else numbers.NONE,
-            numbers.estimate(row.against.judgement) if row.against else numbers.NONE,
-            verdict(row),
+            *(_scores(row) if scored else ()),
             numbers.count(row.param_count),
             numbers.share(less(row.param_count, base.param_count), base.param_count)
             if row is not base
@@ -130,9 +125,20 @@ def results_table(report: Report) -> PrintedTable:
     return PrintedTable(
         "variants",
         "Results",
-        ("Variant", *switches, "n", "Accuracy, %", level, "Δ, points", "Verdict", *costs),
+        ("Variant", *switches, *scores, "Parameters", "Δ", "MACs", "Δ"),
         tuple(rows),
         bold=better(row.against for row in report.variants),
+    )
+
+
+def _scores(row: VariantRow) -> tuple[str, ...]:
+    accuracy = row.accuracy
+    return (
+        count(row),
+        numbers.mean_and_std(accuracy),
+        numbers.interval(accuracy.low, accuracy.high, sign=False) if accuracy else numbers.NONE,
+        numbers.estimate(row.against.judgement) if row.against else numbers.NONE,
+        verdict(row),
     )
 
 

@@ -281,16 +281,21 @@ class CurveRow:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure that the report refers to: `figures/<name>.svg` and `.png`."""
+    """A figure that the report refers to: `figures/<name>.svg` and `.png`.
+
+    note: what of a large study it leaves out, and where that stands; also part of the caption.
+    """
 
     name: str
     caption: str
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """All that the renderings of one study say. environments: distinct ones, with their number of trials.
 
+    scope: what the study's scale can and cannot decide, in its author's words; empty where nothing is said.
     look_page: whether images of what the networks attend to lie beside the report.
     """
 
@@ -320,10 +325,16 @@ class Report:
     look_page: bool = False
     tuning: Tuning | None = None
     promoted: Promoted | None = None
+    scope: str = ""
 
     @property
     def baseline_row(self) -> VariantRow:
         return next(row for row in self.variants if row.name == self.baseline)
+
+    @property
+    def costs_alone(self) -> bool:
+        """The study has no seeds: nothing is trained, and nothing but costs is compared."""
+        return not self.trials
 
     @property
     def incomplete(self) -> tuple[VariantRow, ...]:

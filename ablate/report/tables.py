@@ -1,77 +1,72 @@
-"""Rows as pandas tables: `tables/*.csv`, and what the figures draw.
+"""Rows as plain tables: `tables/*.csv`.
 
 One record per line, units in the column names, an absent figure as an empty cell.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 from ablate.report import claim_text, cost_text
 from ablate.report.json import document
 from ablate.report.rows import Report
+from ablate.report.tuning import records
 
-if TYPE_CHECKING:
-    import pandas as pd
+Table: TypeAlias = Sequence[Mapping[str, Any]]
 
 
-def variants_table(report: Report) -> pd.DataFrame:
+def variants_table(report: Report) -> Table:
     """One row a variant: what the JSON says of it, an interval as two columns, each switch as one."""
-    return _table([_flat(row) for row in document(report)["variants"]])
+    return _flat_rows(document(report)["variants"])
 
 
-def effects_table(report: Report) -> pd.DataFrame:
-    return _table([_flat(row) for row in document(report)["effects"]])
+def tables(report: Report) -> dict[str, Table]:
+    """Every table of the report by the name of its file.
 
-
-def sweep_table(report: Report, position: int) -> pd.DataFrame:
-    return _table([_flat(row) for row in document(report)["sweeps"][position]["levels"]])
-
-
-def controls_table(report: Report) -> pd.DataFrame:
-    """One row a control: the baseline, the control, and the variant minus its control."""
-    return _table([_flat(row) for row in document(report)["controls"]])
-
-
-def claims_table(report: Report) -> pd.DataFrame:
-    """One row for each figure that a claim speaks of, with the ids of the trials behind it."""
-    return _table([line for row in report.claims for line in claim_text.records(row)])
-
-
-def trials_table(report: Report) -> pd.DataFrame:
-    """One row a planned trial."""
-    return _table(document(report)["trials"])
-
-
-def tables(report: Report) -> dict[str, pd.DataFrame]:
-    """Every table of the report by the name of its file."""
-    found = {"variants": variants_table(report), "trials": trials_table(report)}
+    trials: a row a planned trial. claims: a row for each figure that a claim speaks of, with the ids of the
+    trials behind it. controls: the baseline, the control, and the variant minus its control.
+    """
+    told = document(report)
+    found: dict[str, Table] = {"variants": _flat_rows(told["variants"]), "trials": told["trials"]}
     if report.claims:
-        found["claims"] = claims_table(report)
+        found["claims"] = [line for row in report.claims for line in claim_text.records(row)]
     if report.effects:
-        found["effects"] = effects_table(report)
+        found["effects"] = _flat_rows(told["effects"])
     if report.costs.measured:
-        found["costs"] = _table(cost_text.records(report))
+        found["costs"] = cost_text.records(report)
     if report.controls:
-        found["controls"] = controls_table(report)
-    for position, sweep in enumerate(report.sweeps):
-        found[sweep.file_name] = sweep_table(report, position)
+        found["controls"] = _flat_rows(told["controls"])
+    if report.tuning is not None:
+        for position, search in enumerate(report.tuning.searches, start=1):
+            found[f"tuning-{position}"] = records(report.tuning, search)
+    for sweep, rows in zip(report.sweeps, told["sweeps"], strict=True):
+        found[sweep.file_name] = _flat_rows(rows["levels"])
     return found
 
 
-def to_csv(table: pd.DataFrame) -> str:
-    return str(table.to_csv(index=False, lineterminator="\n"))
+def to_csv(table: Table) -> str:
+    """The columns are those of all rows; what a row lacks, or is no finite number, is an empty cell."""
+    columns = list(dict.fromkeys(key for row in table for key in row))
+    file = io.StringIO(newline="")
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(row.get(column)) for column in columns] for row in table)
+    return file.getvalue()
 
 
-def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    import numpy as np
-    import pandas as pd
-
-    # Object columns keep whole numbers whole where a neighbour is absent.
-    return pd.DataFrame(rows, dtype=object).replace([np.inf, -np.inf, np.nan], None)
+def _cell(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
+def _flat_rows(rows: Table) -> Table:
+    return [_flat(row) for row in rows]
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in row.items():
         if key.endswith("_ci"):

@@ -98,7 +98,12 @@ def timed_together(records: Sequence[CostRecord]) -> bool:
 
 
 def limit_s(plan: Plan) -> float:
-    """Of one variant: in proportion to its training, so that the costs of a study stay a small part of it."""
+    """Of one variant: in proportion to its training, so that the costs of a study stay a small part of it.
+
+    Where nothing is trained they are what is asked for.
+    """
+    if not plan.trials:
+        return MOST_S
     taken = [
         record.wall_s
         for trial in plan.selected
@@ -109,7 +114,7 @@ def limit_s(plan: Plan) -> float:
 
 
 def _subjects(plan: Plan) -> tuple[Subject, ...]:
-    chosen = {trial.variant.name for trial in plan.selected} | {plan.study.baseline}
+    chosen = plan.chosen | {plan.study.baseline}
     return study_subjects(
         (variant for variant in plan.variants if variant.name in chosen),
         plan.images,

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from typing import Any
 
 from ablate.errors import AblateError
 from ablate.record import AttachedModule
-from ablate.runner.patience import NOBODY, Teller, patience
+from ablate.runner.patience import NOBODY, Teller
 from ablate.runner.plan import Plan
 from ablate.variants import Variant, complete
 
-# A validation or test image goes forward only, a training image forward and twice as much backward.
-_FORWARD_SHARE = 1 / 3
 # Of attention, and said only where it is something else.
 _USUAL = {"place": "after", "gate": "own"}
 
@@ -56,34 +53,41 @@ def _variant_json(plan: Plan, variant: Variant) -> dict[str, Any]:
 
 
 def plan_text(plan: Plan, *, estimate: bool = False, tell: Teller = NOBODY) -> str:
-    """The plan as a page of text. estimate: measure a step of each variant that is to be trained."""
+    """The plan as a page of text. estimate: with the time that it will take."""
     parts = [_heading(plan), _table(plan), *_pretraining(plan), *stale(plan)]
     notes = [f"{name}: {note}" for name, found in plan.inspections.items() for note in found.notes]
     parts += [f"note: {note}" for note in (*plan.warnings, *notes)]
     if estimate and plan.wanted:
         from ablate.environment import available_cores
 
-        workers = available_cores() if plan.device == "cpu" else 1
-        parts.append(_time(plan, workers, tell))
+        processes = plan.wanted[0].job.environment.processes
+        workers = max(1, available_cores() // processes) if plan.device == "cpu" else 1
+        parts.append(_time(plan, workers, tell) + (", one process a trial" if processes > 1 else ""))
     return "\n".join(part for part in parts if part)
 
 
 def _time(plan: Plan, workers: int, tell: Teller) -> str:
+    from ablate.runner.estimates import duration, estimate
+
     try:
-        minutes = _minutes(_estimate(plan, workers, tell))
+        length = duration(estimate(plan, workers, tell))
     except AblateError as error:
         return f"no estimate of the time: {error}"
-    return f"about {minutes} of training with {workers} worker{'s' if workers > 1 else ''} on {plan.device}"
+    return f"about {length} of training with {workers} worker{'s' if workers > 1 else ''} on {plan.device}"
 
 
 def _heading(plan: Plan) -> str:
     states = Counter(trial.state for trial in plan.distinct)
     failed = f", {states['failed']} failed" if states["failed"] else ""
     title = f"{plan.study.name}: {plan.study.title}\n" if plan.study.title else f"{plan.study.name}\n"
+    title += f"{plan.study.scope}\n" if plan.study.scope else ""
     data = plan.record.data
     own = len({trial.job.trial_id for trial in plan.trials if trial.variant.origin != "pretraining"})
     before = len(plan.distinct) - own
     first = f", after {before} of pretraining" if before else ""
+    if not plan.trials:
+        shape = "×".join(map(str, data["image_shape"]))
+        return f"{title}{len(plan.variants)} variants, {shape} images: costs alone, nothing to train\n"
     asked = f"{len(plan.variants)} variants × {len(plan.record.seeds)} seeds = {own} trials"
     if plan.record.until_decided is not None:
         asked = f"{len(plan.variants)} variants, seeds until decided: {own} trials so far"
@@ -177,51 +181,3 @@ def stale(plan: Plan) -> list[str]:
         f"since this changed: {'; '.join(changes)}"
         for changes, count in groups.items()
     ]
-
-
-# Time
-
-
-def estimate(plan: Plan, workers: int) -> float:
-    """Seconds until all wanted trials are done with so many workers, from one measured step a variant."""
-    return _estimate(plan, workers)
-
-
-def _estimate(plan: Plan, workers: int, tell: Teller = NOBODY) -> float:
-    from ablate.trial import measured_step
-
-    seconds: dict[str, float] = {}
-    for trial in plan.wanted:
-        variant = trial.variant
-        if variant.id not in seconds:
-            try:
-                with patience("measuring a training step", tell, variant.name):
-                    step_s = measured_step(variant.settings, plan.images[variant.name], plan.device)
-            except Exception as error:  # the user's module runs here, and may fail in any way
-                said = f"{type(error).__name__}: {error}"
-                raise AblateError(f"a training step of {variant.name!r} fails with {said}") from error
-            seconds[variant.id] = step_s * _steps(plan, variant)
-    total = sum(seconds[trial.variant.id] for trial in plan.wanted)
-    longest = max(seconds.values(), default=0.0)
-    return max(total / workers, longest)
-
-
-def _steps(plan: Plan, variant: Variant) -> float:
-    """Training steps of one trial, with reading the validation and test images counted in steps."""
-    settings, images = variant.settings, plan.images[variant.name]
-    used = len(images.train) * settings.data.fraction
-    batch = settings.train.batch_size
-    train = math.ceil(used * (1 - settings.data.validation) / batch)
-    epochs = sum(stage.epochs for stage in settings.train.stages) or settings.train.epochs
-    if settings.train.steps is not None and not settings.train.stages:
-        epochs = settings.train.steps / train
-    validation = used * settings.data.validation / batch
-    return epochs * (train + _FORWARD_SHARE * validation) + 2 * _FORWARD_SHARE * len(images.test) / batch
-
-
-def _minutes(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} minutes"
-    return f"{seconds / 3600:.1f} hours"

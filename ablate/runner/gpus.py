@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ablate.environment import available_cores
+from ablate.errors import MachineError
 from ablate.execute.slots import gpu_slots, workers_for
 
 if TYPE_CHECKING:
@@ -14,22 +15,34 @@ if TYPE_CHECKING:
 
 
 def worker_slots(
-    resolved: str, asked: str, jobs: int | None, peak_bytes: Callable[[], int | None]
+    resolved: str,
+    asked: str,
+    jobs: int | None,
+    peak_bytes: Callable[[], int | None],
+    per_trial: int = 1,
 ) -> list[dict[str, str]]:
     """One mapping of environment variables a worker.
 
     resolved: the device of the plan. asked: as the user named it; `cuda:1` means this GPU alone, `cuda` or
     `auto` all of them. jobs: workers; by default one a core, or on CUDA as many a GPU as its free memory
-    bears. peak_bytes: measures what the largest trial takes, and is asked only where that decides.
+    bears. peak_bytes: measures what the largest trial takes, and is asked only where that decides. per_trial:
+    GPUs, or on the CPU cores, that a worker has for itself; then none are shared but where `jobs` asks for
+    more workers than there is room for. Raises MachineError where there are not so many GPUs.
     """
     if not resolved.startswith("cuda"):
-        return [{}] * (jobs or (available_cores() if resolved == "cpu" else 1))
+        return [{}] * (jobs or (max(1, available_cores() // per_trial) if resolved == "cpu" else 1))
     import torch
 
     named = asked.startswith("cuda:")
     indices = [int(resolved.partition(":")[2] or 0)] if named else list(range(torch.cuda.device_count()))
     visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
     names = [visible[index] if index < len(visible) else str(index) for index in indices]
+    if per_trial > 1:
+        if len(names) < per_trial:
+            raise MachineError(f"--gpus-per-trial {per_trial}: there are {len(names)} to be had here")
+        starts = range(0, len(names) - per_trial + 1, per_trial)
+        groups = [",".join(names[start : start + per_trial]) for start in starts]
+        return gpu_slots(groups, [1] * len(groups), jobs)
     if jobs is not None:
         return gpu_slots(names, [1] * len(names), jobs)
     peak = peak_bytes()

@@ -137,15 +137,15 @@ def _run_locked(job: Job, lock: Lock, on_epoch: OnEpoch | None) -> TrialRecord |
         except (Exception, SystemExit) as error:
             if on_epoch is not None and (stopped := _stopped(error)) is not None:
                 return stopped
-            _raise_if_full(job, error)
-            failure = describe_error(error)
+            _raise_if_full(job, getattr(error, "os_error", None) or error)
+            failure = _told_by_rank(error) or describe_error(error)
             if failure.kind == "out-of-memory" or "CUDA error" in failure.message:
                 replace_worker()
     lock.check_now()
     if failure is not None or record is None:
         seconds = (datetime.now(UTC) - began).total_seconds()
         return write_failure(job, failure or ExecutionFailure("exception", "gave no record"), seconds)
-    return _file(job, record)
+    return file_record(job, record)
 
 
 def load_libraries() -> None:
@@ -153,7 +153,7 @@ def load_libraries() -> None:
     from ablate.environment import require_torch
 
     require_torch()
-    import ablate.trial  # noqa: F401
+    import ablate.trial.run  # noqa: F401
 
 
 def _check_weights(job: Job) -> None:
@@ -184,10 +184,36 @@ def _stopped(error: BaseException) -> Stopped | None:
     return Stopped(error.epoch) if isinstance(error, StoppedEarly) else None
 
 
+def _told_by_rank(error: BaseException) -> ExecutionFailure | None:
+    """What failed, where one of several processes has told already."""
+    from ablate.trial.launch import RankFailed
+
+    return error.failure if isinstance(error, RankFailed) else None
+
+
 def _train(job: Job, lock: Lock, on_epoch: OnEpoch | None) -> TrialRecord:
+    processes = job.environment.processes
+    if processes == 1:
+        watch = {} if on_epoch is None else {"on_epoch": on_epoch}
+        return _train_here(job, on_progress=lambda _: lock.check(), **watch)
+    if on_epoch is not None:
+        raise ValueError("a trial that several processes train cannot be watched")
+    from ablate.trial.launch import in_ranks
+
+    return in_ranks(train_rank, job, processes, job.device, look=lock.check)
+
+
+def train_rank(job: Job, ranks: Any, device: str) -> TrialRecord:
+    """What each of several processes does of a trial. ranks: `ablate.train.distributed.Ranks`."""
+    from ablate.environment import require_torch
+
+    require_torch().set_num_threads(job.environment.threads)
+    return _train_here(replace(job, device=device), ranks=ranks)
+
+
+def _train_here(job: Job, **how: Any) -> TrialRecord:
     from ablate.trial import run_trial
 
-    watch = {} if on_epoch is None else {"on_epoch": on_epoch}
     return run_trial(
         job.settings,
         job.seed,
@@ -197,22 +223,21 @@ def _train(job: Job, lock: Lock, on_epoch: OnEpoch | None) -> TrialRecord:
         identity=job.identity,
         device=job.device,
         environment=job.environment,
-        on_progress=lambda _: lock.check(),
         weights=job.weights,
         other_classes=job.other_classes,
-        checkpoints=_checkpoints(job).folder,
-        **watch,
+        checkpoints=checkpoints_of(job).folder,
+        **how,
     )
 
 
-def _checkpoints(job: Job) -> TrialPaths:
+def checkpoints_of(job: Job) -> TrialPaths:
     """Where the trial leaves how far it came. One that failed goes on from there; one that was done, and is
     to be trained anew, begins at the beginning."""
     before = Store(job.root).read_trial(job.trial_id) if job.again else None
     return job.working if before is not None and before.status == "done" else job.paths
 
 
-def _file(job: Job, record: TrialRecord) -> TrialRecord:
+def file_record(job: Job, record: TrialRecord) -> TrialRecord:
     store = Store(job.root)
     written = store.write_trial_again(record) if job.again else store.write_trial(record)
     after_record(job, written)
@@ -277,7 +302,7 @@ def write_failure(job: Job, failure: ExecutionFailure, wall_s: float) -> TrialRe
     )
     kind = record.failure.kind if record.failure else failure.kind
     _log_failure(job.working, kind, failure)
-    return _file(job, record)
+    return file_record(job, record)
 
 
 def _end_of(log: Path) -> str:
@@ -334,12 +359,19 @@ def _is_elsewhere(error: OSError, root: Path) -> bool:
 
 
 def _as_seen_here(job: Job) -> Environment:
-    """Several GPUs need not be of one kind; only the worker sees which one it was given."""
+    """Several GPUs need not be of one kind, and a cluster has many machines: only the worker sees its own."""
+    from ablate.environment import describe, machine_name
+
+    planned = job.environment
+    if machine_name(job.device) != planned.machine:
+        here = describe(job.device, threads=planned.threads, deterministic=planned.deterministic)
+        kept = ("commit", "diff", "processes")
+        return here.model_copy(update={name: getattr(planned, name) for name in kept})
     if not job.device.startswith("cuda"):
-        return job.environment
+        return planned
     import torch
 
-    return job.environment.model_copy(update={"device_name": torch.cuda.get_device_name(job.device)})
+    return planned.model_copy(update={"device_name": torch.cuda.get_device_name(job.device)})
 
 
 # What a trial prints

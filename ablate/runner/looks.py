@@ -45,6 +45,13 @@ def make_rule(
         problems.add(
             f"{_OPTION} has nothing to decide: the study has no variant but its baseline", where=_COMMAND_LINE
         )
+    if not study.seeds and seeds is None:
+        problems.add(
+            f"{_OPTION} has no seeds to give out: the study trains nothing",
+            where=study.where("seeds"),
+            field="seeds",
+            hint="give the study seeds, or name some with --seeds",
+        )
     if study.analysis.level != _LEVEL:
         problems.add(
             f"the looks of {_OPTION} are made for a level of {_LEVEL:g}, not {study.analysis.level:g}",

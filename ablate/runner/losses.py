@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Protocol
 
 from ablate.execute import Loss
 from ablate.record import TrialRecord
@@ -15,6 +16,16 @@ from ablate.store.reading import read_record
 
 # A crash may be bad luck once; what comes again has a cause.
 RETRIES = 1
+
+
+class SeveralJobs(Protocol):
+    """An item of trials one after the other, as a search has them."""
+
+    @property
+    def before(self) -> tuple[Job, ...]: ...
+
+    @property
+    def jobs(self) -> tuple[Job, ...]: ...
 
 
 def when_lost(
@@ -52,3 +63,22 @@ def record_left(job: Job) -> TrialRecord | None:
         return None
     after_record(replace(job, again=False), record)
     return record
+
+
+def let_go(item: Job | SeveralJobs) -> str:
+    """On the machine of a worker that was stopped, for others cannot tell that it is dead: give up its lock.
+
+    Says how far its trial came, in words that change when it comes further.
+    """
+    reached = []
+    for job in (item,) if isinstance(item, Job) else (*item.before, *item.jobs):
+        lock = take_after_worker(job)
+        if isinstance(lock, Holder):
+            continue
+        with lock:
+            ended = Store(job.root).read_trial(job.trial_id)
+            if not has_come_since(job, ended):
+                tidy_up(job)
+                kept = (*job.paths.checkpoints, *job.working.checkpoints)
+                reached += [job.trial_id, *(path.name for path in kept)]
+    return " ".join(reached)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ablate.controls import Controlled, describe_control
-from ablate.environment import require_torch, require_torchvision, resolve_device
+from ablate.environment import resolve_device
 from ablate.errors import DataError, Problems, StudyError, did_you_mean
 from ablate.record import Environment, PlannedLooks, PlannedVariant, StudyPlan
-from ablate.report.build import report_of
-from ablate.report.looks import note_look
 from ablate.runner.inspection import add_controls, inspect_all, line_of, no_ops, with_defaults
-from ablate.runner.looks import describe_rule, first_seeds, make_rule, stage_sentences
 from ablate.runner.patience import NOBODY, Teller, patience
 from ablate.runner.planned import record_of
 from ablate.runner.pretraining import check_starts, pretraining_used
+from ablate.runner.recall import Recall
+from ablate.runner.sharing import check_sharing, refuse_device
 from ablate.runner.surroundings import Surroundings
 from ablate.runner.trials import Asked, Trial, find_trials, in_waves, once
 from ablate.spec import Study, unsupported
@@ -93,6 +92,13 @@ class Plan:
         return once(trial for trial in self.trials if trial.selected)
 
     @property
+    def chosen(self) -> frozenset[str]:
+        """Names of the variants that this run was asked for; in a study of costs alone none has a trial."""
+        if not self.trials and self.asked is not None:
+            return self.asked.variants
+        return frozenset(trial.variant.name for trial in self.selected)
+
+    @property
     def distinct(self) -> tuple[Trial, ...]:
         """Every trial once: variants that differ in the file may be one here (precision auto, fp32)."""
         return once(self.trials)
@@ -113,6 +119,8 @@ def plan_study(
     retry_failed: bool = False,
     force: Sequence[str] = (),
     until_decided: bool = False,
+    gpus_per_trial: int = 1,
+    elsewhere: bool = False,
     tell: Teller = NOBODY,
 ) -> Plan:
     """Inspect every variant and find what is left to train. Writes nothing.
@@ -121,16 +129,15 @@ def plan_study(
     trained, while the plan keeps the whole study, and seeds beyond the study's join it; what a variant starts
     from is trained with it. retry_failed: failed trials are wanted again. force: globs; these are wanted
     although done. only, force: over names of pretrainings as well. until_decided: seeds are given out by the
-    looks at the results; a study that was begun so goes on so. tell: of each step as it begins, and when it
-    takes long, since the user's own code runs in it. Raises StudyError with every fault of the study,
-    DataError, MachineError, StoreError.
+    looks at the results; a study that was begun so goes on so. gpus_per_trial: as many processes train each
+    trial together. elsewhere: on other machines than this, whose GPUs are not known here. tell: of each step
+    as it begins, and when it takes long, since the user's own code runs in it. Raises StudyError with every
+    fault of the study, DataError, MachineError, StoreError.
     """
-    with patience("loading torch", tell):
-        require_torch()
-        require_torchvision()
-    store = Store(output)
+    store, recall = Store(output), Recall.usual()
     before = store.read_plan(study.name)
-    around = Surroundings(store, resolve_device(device))
+    around = Surroundings(store, resolve_device(device), processes=gpus_per_trial)
+    refuse_device(around.device, device, gpus_per_trial, elsewhere=elsewhere)
     expansion = expand(study, precision=around.precision)
     pretraining = pretraining_used(expansion)
     around.pretraining = {variant.name: variant for variant in pretraining}
@@ -139,18 +146,24 @@ def plan_study(
     named = (*expansion.variants, *(Variant(c.name(study.baseline), study.defaults) for c in study.controls))
     chosen = _select(named, pretraining, only, exclude, problems)
     forced = _matching((*named, *pretraining), "--force", force, problems)
+    to_train = [variant for variant in named if variant.name in chosen]
+    check_sharing(study, (*pretraining, *to_train), gpus_per_trial, problems)
     inspected = with_defaults(study, (*pretraining, *expansion.variants))
     with patience("reading the images", tell):
         images = _images(study, around, inspected, problems)
     had = [one for one in inspected if one.name in images]
-    inspections = inspect_all(study, had, images, problems, tell)
+    inspections = inspect_all(study, had, images, problems, recall, tell)
     problems.raise_if_any()
-    check_starts(study, expansion.variants, pretraining, images, problems)
+    check_starts(study, expansion.variants, pretraining, images, problems, recall)
     problems.raise_if_any()
     with patience("searching for the width of the controls", tell if study.controls else NOBODY):
-        controlled = add_controls(study, expansion, inspections, images)
+        controlled = add_controls(study, expansion, inspections, images, recall)
     expansion = controlled.expansion
-    rule = make_rule(study, expansion, before, seeds=seeds, force=force, asked_for=until_decided)
+    rule = None
+    if until_decided or (before is not None and before.until_decided is not None):
+        from ablate.runner.looks import make_rule  # and with it the statistics, which take a while to load
+
+        rule = make_rule(study, expansion, before, seeds=seeds, force=force, asked_for=until_decided)
     own_seeds = study.seeds if rule is None else rule.seeds
     asked = Asked(
         variants=_as_known(expansion, chosen),
@@ -158,10 +171,10 @@ def plan_study(
         seeds=frozenset(own_seeds if seeds is None else seeds),
         all_seeds=tuple(dict.fromkeys((*own_seeds, *(seeds or ())))),
         retry_failed=retry_failed,
-        given=None if rule is None else first_seeds(rule, study.baseline),
+        given=None if rule is None else _first_seeds(rule, study.baseline),
     )
     with patience("comparing variants that cost the same", tell):
-        alike = no_ops(expansion.variants, inspections, images)
+        alike = no_ops(expansion.variants, inspections, images, recall)
     ground = Ground(
         study=study,
         store=store,
@@ -174,13 +187,25 @@ def plan_study(
         before=before,
         rule=rule,
         notes=(
-            *(describe_rule(rule, study, before) if rule else ()),
+            *(_describe_rule(rule, study, before) if rule else ()),
             *controlled.warnings,
             *map(describe_control, controlled.controls),
             *alike,
         ),
     )
     return settled(plan_trials(ground, asked))
+
+
+def _first_seeds(rule: PlannedLooks, baseline: str) -> Mapping[str, tuple[int, ...]]:
+    from ablate.runner.looks import first_seeds
+
+    return first_seeds(rule, baseline)
+
+
+def _describe_rule(rule: PlannedLooks, study: Study, before: StudyPlan | None) -> list[str]:
+    from ablate.runner.looks import describe_rule
+
+    return describe_rule(rule, study, before)
 
 
 def plan_trials(ground: Ground, asked: Asked) -> Plan:
@@ -221,6 +246,8 @@ def plan_trials(ground: Ground, asked: Asked) -> Plan:
 def settled(plan: Plan) -> Plan:
     """Where a rule gives the seeds out: with all that the trials finished so far entitle each variant to."""
     while plan.ground is not None and plan.ground.rule is not None and plan.asked is not None:
+        from ablate.report.build import report_of
+
         found = report_of(plan.store, plan.record).looks.until_decided
         given = plan.asked.given if found is None else found.given()
         if given is None or given == plan.asked.given:
@@ -237,6 +264,10 @@ def next_stage(plan: Plan, say: Callable[[str], None]) -> tuple[Plan, bool]:
     """
     if plan.ground is None or plan.ground.rule is None or plan.asked is None:
         return plan, False
+    from ablate.report.build import report_of
+    from ablate.report.looks import note_look
+    from ablate.runner.looks import stage_sentences
+
     report = report_of(plan.store, plan.record)
     note_look(plan.store, report)
     for sentence in stage_sentences(report) if plan.wanted else ():
@@ -326,7 +357,7 @@ def _warnings(
 ) -> tuple[str, ...]:
     found: list[str] = []
     seeds = len({trial.job.seed for trial in trials})
-    if seeds < MIN_SEEDS_FOR_A_VERDICT and not by_rule:
+    if 0 < seeds < MIN_SEEDS_FOR_A_VERDICT and not by_rule:
         meaning = "one seed never yields a verdict" if seeds == 1 else "its comparisons are exploratory"
         found.append(
             f"{seeds} seed{'s' if seeds > 1 else ''}: {meaning}; a verdict needs {MIN_SEEDS_FOR_A_VERDICT}"

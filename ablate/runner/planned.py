@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ablate.record import PlannedControl, PlannedLooks, PlannedVariant, StudyPlan
-from ablate.runner.job import Job
 from ablate.runner.trials import Trial
 from ablate.spec import Study
 from ablate.variants import Expansion, Variant, canonical, cost_id, source_fingerprints
@@ -43,6 +42,7 @@ def record_of(
     return StudyPlan(
         study=study.name,
         title=study.title,
+        scope=study.scope,
         baseline=study.baseline,
         seeds=tuple(dict.fromkeys(trial.job.seed for trial in trials)),
         variants=tuple(
@@ -66,8 +66,8 @@ def record_of(
         analysis=analysis,
         analysis_hash=hashlib.sha256(content.encode()).hexdigest(),
         planned=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        data=_data(expansion.variants[0], images[expansion.variants[0].name]),
-        recipe=_recipe(study, of[study.baseline][0].job),
+        data=_data(expansion.variants[0], images[expansion.variants[0].name], trains=bool(trials)),
+        recipe=_recipe(study, of[study.baseline]),
         until_decided=until_decided,
     )
 
@@ -103,8 +103,23 @@ def _planned(
     )
 
 
-def _data(baseline: Variant, images: Images) -> dict[str, Any]:
-    """What the baseline is trained on; a variant with other data says so in its settings."""
+def _data(baseline: Variant, images: Images, *, trains: bool) -> dict[str, Any]:
+    """What the baseline is trained on; a variant with other data says so in its settings.
+
+    trains: else no image is looked at, and none need be there to train or to validate with.
+    """
+    return {
+        "source": images.source,
+        "fingerprint": images.fingerprint,
+        "classes": list(images.classes),
+        **(_counts(baseline, images) if trains else {}),
+        "image_shape": list(images.shape),
+        # Of a part of the classes nobody has counted them; the warnings tell those of the whole.
+        "duplicate_count": None if images.part_of else images.duplicate_count,
+    }
+
+
+def _counts(baseline: Variant, images: Images) -> dict[str, int]:
     from ablate.data import split
 
     settings = baseline.settings.data
@@ -115,20 +130,15 @@ def _data(baseline: Variant, images: Images) -> dict[str, Any]:
         seed=settings.split_seed,
     )
     return {
-        "source": images.source,
-        "fingerprint": images.fingerprint,
-        "classes": list(images.classes),
         "train_count": len(rows.train),
         "validation_count": len(rows.validation),
         "test_count": len(images.test),
-        "image_shape": list(images.shape),
-        # Of a part of the classes nobody has counted them; the warnings tell those of the whole.
-        "duplicate_count": None if images.part_of else images.duplicate_count,
     }
 
 
-def _recipe(study: Study, first: Job) -> dict[str, Any]:
+def _recipe(study: Study, trials: Sequence[Trial]) -> dict[str, Any]:
+    """trials: of the baseline; none in a study of costs alone, whose precision nothing resolves."""
     plain = canonical(study.defaults)
-    if study.defaults.train.precision == "auto":
-        plain["train"]["precision"] = first.identity["precision"]
+    if study.defaults.train.precision == "auto" and trials:
+        plain["train"]["precision"] = trials[0].job.identity["precision"]
     return {"data": plain["data"], "train": plain["train"]}

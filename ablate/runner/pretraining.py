@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from ablate.environment import require_torch
 from ablate.errors import AblateError, Problems
 from ablate.runner.inspection import line_of
+from ablate.runner.recall import Recall, network_key
 from ablate.spec import Study
 from ablate.spec.names import pretraining_of
 from ablate.store import TrialPaths
@@ -40,23 +42,36 @@ def check_starts(
     pretraining: Sequence[Variant],
     images: Mapping[str, Images],
     problems: Problems,
+    recall: Recall,
 ) -> None:
     """Weights that will not fit what starts from them: a fault now, and not after hours of pretraining."""
-    from ablate.trial import check_start
-
     of_name = {variant.name: variant for variant in pretraining}
     for variant in (*pretraining, *variants):
         name = pretraining_of(variant.settings.model.weights)
         if name is None or variant.name not in images or name not in images:
             continue
         before = of_name[name]
+        key = _key_of_start(variant, images[variant.name], before, images[name])
+        if recall.get(key) is not None:
+            continue
+        require_torch()
+        from ablate.trial import check_start
+
         try:
             check_start(variant.settings, images[variant.name], before.settings, images[name], name=name)
+            recall.put(key, "fits")
         except AblateError as error:
             lines = str(error).splitlines()
             more = f"\n    … and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
             message = "\n".join(lines[:_SHOWN]) + more
             problems.add(message, where=line_of(study, variant, "model.weights"), field=variant.name)
+
+
+def _key_of_start(variant: Variant, images: Images, before: Variant, images_before: Images) -> str | None:
+    start = network_key("inspection", before.settings, images_before.shape, len(images_before.classes))
+    if start is None:
+        return None
+    return network_key("start", variant.settings, images.shape, len(images.classes), before=start)
 
 
 def last_weights_kept(paths: TrialPaths) -> bool:

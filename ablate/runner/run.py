@@ -10,18 +10,19 @@ from typing import Literal
 
 from ablate.clean import remove_left_over
 from ablate.display import Display, NullDisplay, Opening, WatchedTrial
-from ablate.errors import MachineError, StoreError
-from ablate.execute import Executor, InlineExecutor, LocalExecutor, Outcome
+from ablate.errors import StoreError
+from ablate.execute import Executor, InlineExecutor, Outcome
 from ablate.record import TrialRecord
 from ablate.runner.costs import measure_costs
 from ablate.runner.describe import plan_text, stale
-from ablate.runner.gpus import largest_peak_bytes, worker_slots
+from ablate.runner.executors import ExecutorOptions, Need, make_executor
+from ablate.runner.gpus import largest_peak_bytes
+from ablate.runner.inspection import load_torch
 from ablate.runner.interrupts import INTERRUPTED, interruptible
 from ablate.runner.job import (
     Elsewhere,
     Job,
     has_come_since,
-    load_libraries,
     run_job,
     tidy_up,
     write_failure,
@@ -33,16 +34,8 @@ from ablate.runner.plan import Plan, next_stage, plan_study
 from ablate.runner.trials import Trial
 from ablate.spec import Study, to_yaml
 from ablate.store import Holder, Store, write_text
+from ablate.track import AT_AN_INTERRUPT_S, Tracking, Wanted
 
-# One thread a worker: on the CPU parallelism comes from workers, and more threads give other last bits.
-WORKER_ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    # cuBLAS reads it once; deterministic trials need it before CUDA starts.
-    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-}
-EXECUTORS = ("local", "inline")
 STOPPED = 1
 # How a trial of this run ended, by its id; the records stay on the disk, however many there are.
 Ending = Literal["done", "failed"]
@@ -80,25 +73,31 @@ def run_study(
     jobs: int | None = None,
     device: str = "auto",
     executor: str | Executor = "local",
+    executor_options: ExecutorOptions | None = None,
     retry_failed: bool = False,
     force: Sequence[str] = (),
     fail_fast: bool = False,
     timeout: float | None = None,
     until_decided: bool = False,
+    gpus_per_trial: int = 1,
     dry_run: bool = False,
+    track: Wanted | None = None,
     display: Display | None = None,
 ) -> RunSummary:
     """Train what is missing, measure what each variant costs, write the report; print through `display` only.
 
-    jobs: workers; by default a core each, or one a GPU. executor: a name in `EXECUTORS`, or an `Executor`.
-    timeout: seconds for one trial. until_decided: train in stages, and go on only with what the looks at the
-    results leave open. An interrupt ends the run with exit code 130 and keeps all that is
-    finished.
+    jobs: workers; by default a core each, or one a GPU. executor: a name in `executors.EXECUTORS`, or an
+    `Executor`; executor_options: what some of them are told besides. timeout: seconds for one trial.
+    until_decided: train in stages, and go on only with what the looks at the results leave open.
+    gpus_per_trial: as many processes train each trial together, each with a share of every batch. track:
+    where the trials are written to besides. An interrupt ends the run with exit code 130 and keeps all that
+    is finished.
     Raises what `plan_study` raises, before anything is written, and StoreError when the tree cannot be
     written to begin with; a tree that takes no more later on ends the run with exit code 1 and keeps all that
     is finished.
     """
-    display = display or NullDisplay()
+    display, track = display or NullDisplay(), track or Wanted()
+    track.check()
     try:
         plan = plan_study(
             study,
@@ -110,6 +109,8 @@ def run_study(
             retry_failed=retry_failed,
             force=force,
             until_decided=until_decided,
+            gpus_per_trial=gpus_per_trial,
+            elsewhere=executor not in ("local", "inline"),
             tell=Teller(display.note, display.step),
         )
     finally:
@@ -117,7 +118,9 @@ def run_study(
     if dry_run:
         display.end(plan_text(plan), "")
         return _summary(plan, {}, None, 0)
-    pool = _make_executor(executor, plan, device, jobs, timeout)
+    _require_libraries(plan, Teller(display.note, display.step))
+    options = replace(executor_options or ExecutorOptions(), per_trial=gpus_per_trial)
+    pool = make_executor(executor, _need(plan, device, jobs, timeout), options)
     plan.store.prepare()
     workers = pool.workers if plan.wanted else None  # of the run that trained last
     plan.store.write_plan(plan.record.model_copy(update={"workers": workers}))
@@ -125,14 +128,18 @@ def run_study(
     plan.store.write_last(study.name)
     ended: dict[str, Ending] = {}
     others = Others(plan.store, display.note)
+    tracking = Tracking(plan.store, study.name, track.trackers(plan.store, study.name), display.note)
     with interruptible():
         try:
+            tracking.start()
             with contextlib.closing(pool):
                 while _train(plan, pool, ended, others, display, fail_fast=fail_fast, timeout=timeout):
                     plan, goes_on = next_stage(plan, display.note)
                     if not goes_on:
                         break
+            tracking.pause()
             measure_costs(plan, display)
+            tracking.finish()
             report = _write_report(plan, display)
             remove_left_over(plan.store, study.name)
             summary = _summary(plan, ended, report, None, others.finished)
@@ -140,8 +147,17 @@ def run_study(
             summary = _summary(plan, ended, None, INTERRUPTED, others.finished)
         except StoreError as error:
             summary = _summary(plan, ended, None, STOPPED, others.finished, stopped_by=error)
+        tracking.finish(AT_AN_INTERRUPT_S)
+        summary = replace(summary, message="\n".join([summary.message, *tracking.shown_by]))
         display.end(summary.message, str(summary.report or ""))
     return summary
+
+
+def _require_libraries(plan: Plan, tell: Teller) -> None:
+    """A plan of known networks loads no torch, and one that is broken is to be told before workers start."""
+    for settings in {trial.variant.id: trial.variant.settings for trial in plan.wanted}.values():
+        load_torch(settings, tell)
+    tell.step("", "")
 
 
 def study_as_run(study: Study) -> str:
@@ -153,6 +169,22 @@ def study_as_run(study: Study) -> str:
     ]
     said = f"; from the command line: {', '.join(changed)}" if changed else ""
     return f"# {study.document.path} as it was run{said}\n{to_yaml(study.document.data)}"
+
+
+def _need(plan: Plan, device: str, jobs: int | None, timeout: float | None) -> Need:
+    # Under a rule the first stage may have less to train than those after it.
+    most = None if plan.record.until_decided else len(plan.wanted)
+    return Need(
+        root=plan.store.root,
+        name=plan.study.name,
+        device=plan.device,
+        asked=device,
+        jobs=jobs,
+        most=most,
+        timeout_s=timeout,
+        peak_bytes=lambda: largest_peak_bytes(plan),
+        travels=True,
+    )
 
 
 # Training
@@ -171,13 +203,13 @@ def _train(
     """Fill `ended` as trials end; whether all did. What did not end leaves no trace that counts."""
     watched = tuple(_watched(trial) for wave in plan.waves for trial in wave)
     done = sum(trial.state == "done" and not trial.wanted for trial in plan.selected)
-    display.start(Opening(plan.study.name, len(plan.selected), done, watched, pool.workers, plan.store))
+    workers = pool.workers if watched else 1  # no cluster is asked for nothing; it may end with fewer
+    display.start(Opening(plan.study.name, len(plan.selected), done, watched, workers, plan.store))
     told_before = bool(ended)  # by an earlier stage
     for note in () if told_before else (*plan.warnings, *stale(plan), *_skipped(plan)):
         display.note(f"note: {note}")
     own_process = not isinstance(pool, InlineExecutor)
     work: list[Job] = []
-    workers = pool.workers  # it may end with fewer
     whole = False
     try:
         for wave in plan.waves:
@@ -268,26 +300,6 @@ def _file(outcome: Outcome[Job, TrialRecord | Elsewhere]) -> TrialRecord | Elsew
     return record
 
 
-def _make_executor(
-    executor: str | Executor, plan: Plan, device: str, jobs: int | None, timeout: float | None
-) -> Executor:
-    if not isinstance(executor, str):
-        return executor
-    if executor not in EXECUTORS:
-        raise MachineError(f"unknown executor {executor!r}; this version has: {', '.join(EXECUTORS)}")
-    if executor == "inline":
-        if timeout is not None:
-            raise MachineError("--timeout needs --executor local: the inline executor cannot stop a trial")
-        return InlineExecutor()
-    slots = worker_slots(plan.device, device, jobs, lambda: largest_peak_bytes(plan))
-    return LocalExecutor(
-        environment=WORKER_ENVIRONMENT,
-        # Under a rule the first stage may have less to train than those after it.
-        slots=slots if plan.record.until_decided else slots[: max(1, len(plan.wanted))],
-        initializer=load_libraries,
-    )
-
-
 # After training
 
 
@@ -352,7 +364,9 @@ def _message(summary: RunSummary, plan: Plan, ended: dict[str, Ending], stopped_
         return f"stopped: {stopped_by}\n{kept_so_far}"
     if summary.exit_code == INTERRUPTED:
         return f"interrupted: {kept_so_far}"
-    if not plan.wanted and not ended:
+    if not plan.trials:
+        lines.append("nothing to train: a study of costs alone")
+    elif not plan.wanted and not ended:
         lines.append(f"nothing was left to train: {summary.done} of {summary.total} trials are done")
     else:
         lines.append(f"{summary.trained} trained; {summary.done} of {summary.total} trials are done")
@@ -373,7 +387,7 @@ def _message(summary: RunSummary, plan: Plan, ended: dict[str, Ending], stopped_
         )
     if summary.missing:
         lines.append(f"{summary.missing} were not started; run the same command again for them")
-    if left_out := _never_trained(plan, ended):
+    if plan.trials and (left_out := _never_trained(plan, ended)):
         lines.append(f"without any finished trial, and not asked for in this run: {', '.join(left_out)}")
     if summary.report is not None:
         lines.append(f"report: {summary.report}")

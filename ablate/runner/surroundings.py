@@ -21,14 +21,16 @@ if TYPE_CHECKING:
 
 @dataclass
 class Surroundings:
-    """Data are loaded once a source. device: as `resolve_device` gives it. threads: of one trial.
+    """Data are loaded once a source. device: as `resolve_device` gives it. threads: of one process.
 
-    pretraining: by the name that `model.weights: pretraining:NAME` gives.
+    processes: that train one trial together. pretraining: by the name that `model.weights:
+    pretraining:NAME` gives.
     """
 
     store: Store
     device: str
     threads: int = 1
+    processes: int = 1
     pretraining: Mapping[str, Variant] = field(default_factory=dict)
     _images: dict[tuple[object, ...], Images] = field(default_factory=dict)
     _environments: dict[bool, Environment] = field(default_factory=dict)
@@ -56,6 +58,8 @@ class Surroundings:
 
     def precision(self, asked: str) -> str:
         """What `train.precision` comes to on this device."""
+        if self.device == "cpu" and asked in ("auto", "fp32"):
+            return "fp32"  # as `resolve_precision` says, which loads torch
         from ablate.train import resolve_precision
 
         return str(resolve_precision(asked, self.device))
@@ -65,6 +69,7 @@ class Surroundings:
         before = self._before(settings, seed)
         weights = self._weights_file(settings) if before is None else before.paths.weights
         digest = self._sha256(weights) if before is None else f"trial:{before.trial_id}"
+        environment = self.environment(deterministic=settings.train.deterministic)
         identity = trial_identity(
             settings,
             seed,
@@ -81,7 +86,7 @@ class Surroundings:
             identity=identity,
             root=self.store.root,
             device=self.device,
-            environment=self.environment(deterministic=settings.train.deterministic),
+            environment=environment.model_copy(update={"processes": self.processes}),
             weights=weights,
             after=None if before is None else before.trial_id,
             other_classes=before is not None and self._classes(before.settings) != self._classes(settings),

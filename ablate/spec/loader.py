@@ -19,7 +19,13 @@ from ablate.spec.matrix import Matrix
 from ablate.spec.names import VARIANT_RULE, variant_name_fault
 from ablate.spec.overrides import apply_overrides
 from ablate.spec.pretraining import check_pretraining
-from ablate.spec.references import check_generators, check_tuning_seeds, check_users, check_variant_names
+from ablate.spec.references import (
+    check_generators,
+    check_trains,
+    check_tuning_seeds,
+    check_users,
+    check_variant_names,
+)
 from ablate.spec.settings import Settings
 from ablate.spec.source import COMMAND_LINE, Document, Place, read_document
 from ablate.spec.study import Control, Head, Study, VariantSpec
@@ -85,6 +91,8 @@ def _read(findings: Findings) -> Study | None:
         check_users(findings, variants, generators, controls=controls, claims=claims, tune=tune)
     if tune is not None and head is not None:
         check_tuning_seeds(findings, tune, head.seeds)
+    if head is not None and not head.seeds:
+        check_trains(findings, claims, tune)
     if findings.problems.found or head is None:
         return None
     return Study.model_validate(

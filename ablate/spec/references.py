@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from ablate.errors import did_you_mean
-from ablate.spec.claims import Claim, Interaction, Trend
+from ablate.spec.claims import Claim, Interaction, Metric, Trend
 from ablate.spec.faults import Fault, Findings
 from ablate.spec.generators import Generator, generated_names
 from ablate.spec.names import variant_name_fault
@@ -98,6 +98,18 @@ def check_users(
             )
     if tune is not None:
         _check_tune(findings, tune, variants, names)
+
+
+def check_trains(findings: Findings, claims: Mapping[Place, Claim], tune: Tune | None) -> None:
+    """Of a study of costs alone: nothing may ask for an accuracy."""
+    for place, claim in claims.items():
+        if claim.metric == "accuracy":
+            message = f"the claim {claim.id!r} is about accuracy, and with seeds: 0 nothing is trained"
+            costs = tuple(name for name in get_args(Metric) if name != "accuracy")
+            findings.add(Fault((*place, "metric"), message, costs))
+    if tune is not None:
+        message = "with seeds: 0 nothing is trained, and what a search finds would never be judged"
+        findings.add(Fault(("tune",), message, hint="give the study seeds, or leave tune out"))
 
 
 def check_tuning_seeds(findings: Findings, tune: Tune, reported: tuple[int, ...]) -> None:

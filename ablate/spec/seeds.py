@@ -7,14 +7,14 @@ from typing import Any
 from ablate.spec.words import must_be, refuse
 
 
-def read_seeds(value: Any, *, first: int, most: int, example: str) -> tuple[int, ...]:
-    """A list of distinct whole numbers, or a number n for `first` .. `first` + n - 1; at most `most`.
+def read_seeds(value: Any, *, first: int, most: int, example: str, fewest: int = 1) -> tuple[int, ...]:
+    """A list of distinct whole numbers, or a number n for `first` .. `first` + n - 1; `fewest` to `most`.
 
     example: what to do in place of an empty list.
     """
     if isinstance(value, int) and not isinstance(value, bool):
-        if not 1 <= value <= most:
-            raise must_be(f"a number of seeds from 1 to {most}", value)
+        if not fewest <= value <= most:
+            raise must_be(f"a number of seeds from {fewest} to {most}", value)
         return tuple(range(first, first + value))
     if not isinstance(value, list):
         listed = isinstance(value, str) and value.replace(",", "").isdigit()
@@ -32,9 +32,9 @@ def read_seeds(value: Any, *, first: int, most: int, example: str) -> tuple[int,
     return tuple(value)
 
 
-def seeds_schema(most: int) -> list[dict[str, Any]]:
+def seeds_schema(most: int, fewest: int = 1) -> list[dict[str, Any]]:
     """The two ways to write them, as JSON schemas."""
     return [
-        {"type": "integer", "minimum": 1, "maximum": most},
+        {"type": "integer", "minimum": fewest, "maximum": most},
         {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "uniqueItems": True},
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from ablate.spec.claims import Claim
 from ablate.spec.dotted import lay_over
@@ -24,10 +24,12 @@ MAX_SEEDS = 1000
 def to_seeds(value: Any) -> Any:
     if isinstance(value, tuple):
         return value
-    return read_seeds(value, first=0, most=MAX_SEEDS, example="write seeds: 5")
+    example = "write seeds: 5, or seeds: 0 for the costs alone"
+    return read_seeds(value, first=0, fewest=0, most=MAX_SEEDS, example=example)
 
 
-_SEEDS_SCHEMA = {"anyOf": seeds_schema(MAX_SEEDS)}
+_SEEDS_SCHEMA = {"anyOf": seeds_schema(MAX_SEEDS, fewest=0)}
+Scope = Annotated[str, AfterValidator(lambda text: " ".join(text.split()))]  # one line, however it is folded
 Seeds = Annotated[tuple[int, ...], BeforeValidator(to_seeds), WithJsonSchema(_SEEDS_SCHEMA)]
 
 
@@ -61,10 +63,14 @@ class Analysis(Frozen):
 
 
 class Head(Frozen):
-    """What a study says of itself, apart from its variants and what is made of them."""
+    """What a study says of itself, apart from its variants and what is made of them.
+
+    seeds: none for a study of costs alone, which trains nothing.
+    """
 
     name: StudyName
     title: str = ""
+    scope: Scope = Field("", description="what the scale of the study can and cannot decide")
     baseline: str
     seeds: Seeds = (0, 1, 2, 3, 4)
     analysis: Analysis = Analysis()

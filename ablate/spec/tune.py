@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from ablate.spec.claims import Metric
 from ablate.spec.seeds import read_seeds, seeds_schema
 from ablate.spec.settings import Frozen
-from ablate.spec.words import must_be, refuse
+from ablate.spec.words import must_be, refuse, show
 
 SAMPLERS = ("tpe", "random", "grid", "nsga2")
 PRUNERS = ("none", "median", "halving", "hyperband")
@@ -64,6 +64,8 @@ class Dimension(Frozen):
                 raise refuse("must not be empty: give at least one value")
             if (self.low, self.high, self.step, self.log) != (None, None, None, False):
                 raise refuse("has both values and a range; keep one")
+            if twice := _given_twice(self.values):
+                raise refuse(f"gives {show(twice[0])} twice")
             return self
         if self.low is None or self.high is None:
             raise refuse("needs a list of values, or low and high")
@@ -75,6 +77,10 @@ class Dimension(Frozen):
             raise must_be("greater than 0", self.step, place=("step",))
         if self.log and self.step is not None:
             raise refuse("a log scale takes no step", place=("step",))
+        if self.step is not None and self.low + self.step > self.high:
+            raise must_be(
+                f"at most {self.high - self.low:g}, the length of the range", self.step, place=("step",)
+            )
         return self
 
     @property
@@ -92,6 +98,16 @@ class Dimension(Frozen):
         if self.values is not None:
             return tuple(enumerate(self.values))
         return (("low", self.low), ("high", self.high))
+
+
+def _given_twice(values: tuple[Any, ...]) -> list[Any]:
+    """4 and 4.0 are one value to whatever takes a number; true and 1 are not."""
+    seen: list[tuple[bool, Any]] = []
+    twice: list[tuple[bool, Any]] = []
+    for value in values:
+        mark = (isinstance(value, bool), value)
+        (twice if mark in seen else seen).append(mark)
+    return [value for _, value in twice]
 
 
 def _to_tuning_seeds(value: Any) -> Any:
@@ -135,7 +151,7 @@ def _to_constraint(value: Any) -> Any:
         raise must_be(f"of the form METRIC <= NUMBER, such as {example}", value)
     if found["metric"] not in CONSTRAINED:
         raise refuse(
-            f"{found['metric']!r} cannot be a constraint: it is not known before training",
+            f"{found['metric']!r} cannot be a constraint: only what can be counted before training",
             allowed=CONSTRAINED,
         )
     limit = float(found["number"]) * _UNITS[found["unit"]]

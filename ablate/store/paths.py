@@ -128,6 +128,20 @@ class StudyPaths:
         return self.tune / "promoted.json"
 
     @property
+    def tensorboard(self) -> Path:
+        """Event files of the study's trials: `tensorboard --logdir` shows them."""
+        return self.folder / "tensorboard"
+
+    @property
+    def mlflow(self) -> Path:
+        """MLflow's own files of this study, where no server was named."""
+        return self.folder / "mlflow"
+
+    def tracking_lock(self, tracker: str) -> Path:
+        """Who writes to this tracker now."""
+        return self.folder / f".{tracker}.lock"
+
+    @property
     def tables(self) -> Path:
         return self.folder / "tables"
 

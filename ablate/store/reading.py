@@ -5,7 +5,6 @@ Nothing here can run code that lies in a file: JSON, CSV, and NumPy arrays witho
 
 from __future__ import annotations
 
-import ast
 import csv
 import io
 import json
@@ -14,7 +13,6 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterable
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,10 +20,10 @@ from pydantic import ValidationError
 
 from ablate.errors import StoreError
 from ablate.record import SCHEMA_VERSION, Record
+from ablate.store.archive import plain_arrays
 from ablate.store.files import explained
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 Checked = TypeVar("Checked", bound=Record)
@@ -38,7 +36,6 @@ _WAY_OUT_OF_MANY = (
     "nothing was overwritten; move each of these files away and run again: what they held is done anew; "
     "or put back intact copies"
 )
-_NPY_1 = b"\x93NUMPY\x01\x00"
 # What damage inside a zip archive or an array's header has been seen to raise.
 _ARRAY_FAULTS = (
     ValueError,
@@ -159,9 +156,8 @@ def read_csv(path: Path, content: bytes) -> list[dict[str, float | None]]:
         try:
             if len(row) != len(names) or "" in names:
                 raise ValueError(f"{len(row)} cells under {len(names)} names")
-            numbers.append(
-                {name: float(cell) if cell else None for name, cell in zip(names, row, strict=True)}
-            )
+            figures = map(float, row) if all(row) else (float(cell) if cell else None for cell in row)
+            numbers.append(dict(zip(names, figures, strict=True)))
         except ValueError as error:
             raise Damaged(path, f"is torn or was edited by hand ({error})", line=line) from error
     return numbers
@@ -171,7 +167,7 @@ def read_arrays(path: Path, content: bytes, names: tuple[str, ...]) -> dict[str,
     """The named arrays of an npz file, all of one shape; a pickle inside is refused, not loaded."""
     import numpy as np
 
-    found = _clean_arrays(content, names)
+    found = plain_arrays(content, names)
     if found is not None:
         return found
     try:
@@ -183,42 +179,6 @@ def read_arrays(path: Path, content: bytes, names: tuple[str, ...]) -> dict[str,
     if len(set(lengths.values())) != 1:
         raise Damaged(path, f"is torn or was edited by hand: shapes differ ({lengths})")
     return found
-
-
-def _clean_arrays(content: bytes, names: tuple[str, ...]) -> dict[str, NDArray[Any]] | None:
-    """The arrays of a file as our own trials write it, in half the time; None for whatever is not plainly so.
-
-    A report of thousands of trials spends most of its time here. What is unusual is left to NumPy, which also
-    says what is wrong with it.
-    """
-    import numpy as np
-
-    found: dict[str, NDArray[Any]] = {}
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            for name in names:
-                member = archive.read(f"{name}.npy")  # checks the CRC
-                if member[:8] != _NPY_1:
-                    return None
-                start = 10 + int.from_bytes(member[8:10], "little")
-                length, dtype = _header(member[10:start])
-                if dtype is None or len(member) != start + length * dtype.itemsize:
-                    return None
-                found[name] = np.frombuffer(member, dtype, length, start).copy()
-    except (*_ARRAY_FAULTS, AttributeError):
-        return None
-    return found if len({len(array) for array in found.values()}) == 1 else None
-
-
-@lru_cache(maxsize=64)
-def _header(text: bytes) -> tuple[int, np.dtype[Any] | None]:
-    """Length and type of a plain vector of numbers; no type for anything else."""
-    import numpy as np
-
-    said = ast.literal_eval(text.decode("latin-1"))
-    shape, dtype = said["shape"], np.dtype(said["descr"])
-    plain = len(said) == 3 and not said["fortran_order"] and len(shape) == 1 and dtype.kind in "iuf"
-    return (int(shape[0]), dtype) if plain else (0, None)
 
 
 def entries(folder: Path, pattern: re.Pattern[str]) -> list[str]:

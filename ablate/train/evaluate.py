@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import islice
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -14,6 +15,9 @@ from torch.nn import functional
 
 from ablate.errors import AblateError
 from ablate.train.precision import autocast
+
+if TYPE_CHECKING:
+    from ablate.train.distributed import Ranks
 
 
 class Batches(Protocol):
@@ -53,10 +57,12 @@ def evaluate(
     device: str | torch.device,
     precision: str = "fp32",
     channels_last: bool = False,
+    ranks: Ranks | None = None,
 ) -> Evaluation:
     """Run every image of `batches` through the network in eval mode, in which it stays.
 
-    The host waits for the device once, at the end.
+    The host waits for the device once, at the end. ranks: processes that call this together; each takes whole
+    batches, so that every figure is, to the last bit, that of one process, and each gets all of them.
     """
     if not batches.count:
         raise AblateError("there are no images to evaluate on")
@@ -64,7 +70,7 @@ def evaluate(
     network.eval()
     layout = torch.channels_last if channels_last else torch.contiguous_format
     losses, labels, predicted, probability = [], [], [], []
-    for x, y in batches.epoch(0):
+    for x, y in _own_batches(batches, ranks):
         with autocast(precision, device):
             logits = network(x.contiguous(memory_format=layout)).float()
         losses.append(functional.cross_entropy(logits, y, reduction="sum"))
@@ -72,15 +78,30 @@ def evaluate(
         labels.append(y)
         predicted.append(best.indices)
         probability.append(best.values)
-    all_labels = torch.cat(labels).cpu().numpy()
-    all_predicted = torch.cat(predicted).cpu().numpy()
+    own = [torch.cat(each).cpu() if each else None for each in (labels, predicted, probability)]
+    all_losses, *columns = _of_all([torch.stack(losses).cpu() if losses else None, *own], ranks)
+    all_labels, all_predicted, all_probability = (column.numpy() for column in columns)
     return Evaluation(
-        loss=float(torch.stack(losses).cpu().double().sum()) / len(all_labels),
+        loss=float(all_losses.double().sum()) / len(all_labels),
         accuracy=percent_correct(all_labels, all_predicted),
         labels=all_labels,
         predicted=all_predicted,
-        probability=torch.cat(probability).cpu().numpy(),
+        probability=all_probability,
     )
+
+
+def _own_batches(batches: Batches, ranks: Ranks | None) -> Iterator[tuple[Tensor, Tensor]]:
+    """Neighbours, as many as any other rank has or one less; without ranks all."""
+    if ranks is None:
+        return batches.epoch(0)
+    own = np.array_split(np.arange(len(batches)), ranks.size)[ranks.rank]
+    return islice(batches.epoch(0, int(own[0])), len(own)) if len(own) else iter(())
+
+
+def _of_all(columns: list[Tensor | None], ranks: Ranks | None) -> list[Tensor]:
+    """Of each column what all ranks have, one after another; None where a rank has nothing of it."""
+    found = [columns] if ranks is None else ranks.objects(columns)
+    return [torch.cat([one for one in column if one is not None]) for column in zip(*found, strict=True)]
 
 
 def percent_correct(labels: NDArray[np.int64], predicted: NDArray[np.int64]) -> float:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -33,6 +33,9 @@ from ablate.train.recompute import recomputed
 from ablate.train.state import EpochLog, EpochRow, FitState, Partial, Saver, StepRow, prepare
 from ablate.train.step import Gradients, in_training_mode, train_step
 
+if TYPE_CHECKING:
+    from ablate.train.distributed import Ranks, SharedGradients
+
 
 class NonFiniteLoss(AblateError):
     """The loss became NaN or infinite: the trial has no result."""
@@ -45,12 +48,14 @@ class FitResult:
     """The network itself holds the weights of the last epoch; `state.best_weights` those of the best.
 
     images_per_s: the median epoch's training images a second. fell_back: one sentence for each stage whose
-    `accelerate` asked for a way by name that was not taken.
+    `accelerate` asked for a way by name that was not taken. waited_share: of the training time of several
+    processes, what the first of them waited for the others; None of one process, or where it is not told.
     """
 
     state: FitState
     images_per_s: float
     fell_back: tuple[str, ...] = ()
+    waited_share: float | None = None
 
     @property
     def history(self) -> list[EpochRow]:
@@ -70,6 +75,7 @@ def fit(
     start: Mapping[str, Any] | None = None,
     saver: Saver | None = None,
     say: Callable[[str], None] = lambda _: None,
+    ranks: Ranks | None = None,
 ) -> FitResult:
     """Train `network` (moved to `device`, in place) for all epochs or steps of the recipe, stage by stage.
 
@@ -79,6 +85,9 @@ def fit(
     images_per_s; a GPU's figures are the last epoch's. say: told what `recipe.accelerate` led to. Afterwards
     the same parameters as before take gradients. Raises NonFiniteLoss at the end of the epoch in which the
     loss stopped being a number.
+
+    ranks: the processes that call this together, each with the same network; `train` then gives each its
+    share of every batch, as `distributed.positions` says. log, saver: of the first of them alone.
     """
     device = torch.device(device)
     steps = count_steps(train, recipe)
@@ -96,25 +105,34 @@ def fit(
             start = None  # as large as the state itself, and of no more use
             if log is not None:
                 log.resume(state)
+        if ranks is not None:
+            ranks.waited_s = 0.0
+            ranks.agree("how far it came", (state.epoch, len(state.partial.sizes) if state.partial else 0))
         model = torch.compile(network) if recipe.compile else network
         progress = Progress(on_progress, state.spans[-1].end, steps, device, len(state.spans))
         choice: Choice | None = None
+        shared: SharedGradients | None = None
         fell_back: list[str] = []
         while state.epoch < state.spans[-1].end:
             if state.epoch == state.span.end:
                 state.enter(state.stage + 1)
                 choice = None  # a graph is of one stage
+                if shared is not None:
+                    shared.end()
                 if recipe.compile:
                     torch.compiler.reset()  # after eight graphs of one network the compiler gives up
             if choice is None:
-                choice = choose(model, state, recipe, lambda: next(iter(train.epoch(state.epoch))))
+                if ranks is None:
+                    choice = choose(model, state, recipe, lambda: next(iter(train.epoch(state.epoch))))
+                else:
+                    choice, shared = _share_out(network, state, recipe, ranks, train, dropout_seed)
                 if choice.said:
                     say(f"train.accelerate: {recipe.accelerate}: {choice.said}")
                 fell_back += [choice.said] if choice.fell_back else []
             seed_generators(dropout_seed + state.epoch, device)
-            passed = _train_epoch(model, state, train, recipe, progress, saver, choice.gradients)
+            passed = _train_epoch(model, state, train, recipe, progress, saver, choice.gradients, shared)
             _check_losses(passed.losses, state, recipe)
-            figures = _validate(model, validation, recipe, device, state)
+            figures = _validate(model, validation, recipe, device, state, ranks)
             row, step_rows = _epoch_row(state, passed, figures), _step_rows(state, passed)
             state.finish_epoch(row, step_rows)
             progress.finished(row)
@@ -123,7 +141,22 @@ def fit(
             if saver is not None and state.epoch < state.spans[-1].end and saver.due(epoch_ended=True):
                 saver.save(state)
     rates = [row.images_per_s for row in state.history]
-    return FitResult(state, float(np.median(rates)), tuple(fell_back))
+    waited_share = None
+    if ranks is not None and shared is not None and shared.end():
+        waited_share = ranks.waited_s / sum(row.seconds for row in state.history)
+    return FitResult(state, float(np.median(rates)), tuple(fell_back), waited_share)
+
+
+def _share_out(
+    network: nn.Module, state: FitState, recipe: Recipe, ranks: Ranks, train: Batches, dropout_seed: int
+) -> tuple[Choice, SharedGradients]:
+    """The way of several processes to the gradients for the stage that `state` is in."""
+    from ablate.train.distributed import SharedGradients  # only where it is asked for: it loads much of torch
+
+    gradients = SharedGradients(network, state, recipe, ranks, train, dropout_seed)
+    by_name = recipe.accelerate in ("graphs", "compile")
+    said = f"plain steps: {ranks.size} processes share each of them" if by_name else ""
+    return Choice(gradients, said, by_name), gradients
 
 
 def count_steps(train: Batches, recipe: Recipe) -> int:
@@ -158,7 +191,9 @@ def _train_epoch(
     progress: Progress,
     saver: Saver | None,
     gradients: Gradients,
+    shared: SharedGradients | None,
 ) -> _Pass:
+    """shared: the same gradients, where several processes share each batch."""
     began = time.perf_counter()
     in_training_mode(model, state)
     first, steps = state.span.first_step(state.epoch), state.span.steps_in(state.epoch)
@@ -167,28 +202,41 @@ def _train_epoch(
         state.partial = Partial()
     else:
         set_generators(state.partial.generators, progress.device)
+    if shared is not None:
+        shared.begin_epoch()
     so_far, before = state.partial, state.partial.seconds
     begun = len(so_far.sizes)
     for step, (x, y) in enumerate(islice(train.epoch(state.epoch, begun), steps - begun), start=begun):
         state.schedule.before_step(first + step)
+        size = len(y) if shared is None else shared.begin(step)
         loss, hit = train_step(model, state, x, y, recipe, gradients)
-        so_far.sizes.append(len(y))
+        so_far.sizes.append(size)
         so_far.losses.append(loss)
         so_far.hits.append(hit)
         progress.step(state.epoch, so_far.sizes, so_far.losses, so_far.hits)
         if saver is not None and step + 1 < steps and saver.due(epoch_ended=False):
             so_far.seconds = before + time.perf_counter() - began
-            so_far.generators = get_generators(progress.device)
+            so_far.generators = get_generators(progress.device) if shared is None else shared.generators
             saver.save(state)
     on_host = torch.stack([torch.stack(so_far.losses), torch.stack(so_far.hits).float()]).cpu().numpy()
     return _Pass(so_far.sizes, on_host[0], on_host[1], before + time.perf_counter() - began)
 
 
 def _validate(
-    model: nn.Module, validation: Batches, recipe: Recipe, device: torch.device, state: FitState
+    model: nn.Module,
+    validation: Batches,
+    recipe: Recipe,
+    device: torch.device,
+    state: FitState,
+    ranks: Ranks | None,
 ) -> Evaluation:
     figures = evaluate(
-        model, validation, device=device, precision=recipe.precision, channels_last=recipe.channels_last
+        model,
+        validation,
+        device=device,
+        precision=recipe.precision,
+        channels_last=recipe.channels_last,
+        ranks=ranks,
     )
     if not np.isfinite(figures.loss):
         what = f"the validation loss is {figures.loss} after epoch {state.epoch + 1}"

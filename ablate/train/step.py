@@ -66,7 +66,7 @@ def add_gradients(
     """Add the gradient of the mean loss over all images, part by part: (that loss, number of hits)."""
     if recipe.accumulate == 1:
         return _pass_back(model, state, x, y, recipe)
-    parts = _parts(len(y), recipe)
+    parts = parts_of_step(len(y), recipe.batch_size, recipe.accumulate)
     pairs = zip(x.tensor_split(parts), y.tensor_split(parts), strict=True)
     figures = [_pass_back(model, state, *pair, recipe, share=len(pair[1]) / len(y)) for pair in pairs]
     loss, hits = (torch.stack(column).sum() for column in zip(*figures, strict=True))
@@ -87,8 +87,8 @@ def _pass_back(
     return loss.detach(), (logits.detach().argmax(1) == y).sum()
 
 
-def _parts(count: int, recipe: Recipe) -> int:
+def parts_of_step(count: int, batch_size: int, accumulate: int) -> int:
     """Parts of a step of `count` images: batch norm has no use for a part of one image, unless the recipe
     itself asks for such parts."""
-    smallest = 2 if recipe.batch_size >= 2 * recipe.accumulate else 1
-    return min(recipe.accumulate, max(1, count // smallest))
+    smallest = 2 if batch_size >= 2 * accumulate else 1
+    return min(accumulate, max(1, count // smallest))

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ablate.errors import StoreError
 from ablate.report.tuning import TunedSearch, TunedTrial, Tuning, read_tuning
 from ablate.spec import Study, to_yaml
+from ablate.spec.names import is_import_path
 from ablate.spec.study import variant_data
 from ablate.store import Store, write_text
-from ablate.tune.run import DEFAULTS
 from ablate.tune.space import Space
+from ablate.tune.start import DEFAULTS
 from ablate.variants import expand
 
 FIRST_FRESH_SEED = 2000
@@ -68,6 +70,27 @@ def promote(study: Study, count: int, *, output: str | Path = "results") -> Path
     }
     write_text(store.study(name).promoted, json.dumps(said, indent=1) + "\n")
     return path
+
+
+def run_command(study: Study, promoted: Path, output: str | Path) -> str:
+    """The line that judges what was promoted. Modules of the user's that lie beside the study are found from
+    its folder, since they do not lie beside what was written."""
+    folder = Path(study.document.path).absolute().parent
+    here = not any(map(is_import_path, _words(study.document.data))) or folder == Path.cwd()
+    words = ["ablate", "run", promoted if here else promoted.absolute()]
+    if Path(output) != Path("results") or not here:
+        words += ["-o", output if here else Path(output).absolute()]
+    line = shlex.join(map(str, words))
+    return line if here else f"cd {shlex.quote(str(folder))} && {line}"
+
+
+def _words(data: Any) -> Iterator[str]:
+    """Every text in nested settings."""
+    if isinstance(data, str):
+        yield data
+    elif isinstance(data, Mapping | list | tuple):
+        for inner in data.values() if isinstance(data, Mapping) else data:
+            yield from _words(inner)
 
 
 def _state(own: TunedSearch | None) -> str:

@@ -8,6 +8,7 @@ decides, at the end of the epoch: nothing is trained while a decision is on its 
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Any
 
 import optuna
 
-from ablate.tune.storage import Place
+from ablate.tune.storage import STORAGE_ERRORS, Place
 
 
 @dataclass(frozen=True)
@@ -76,5 +77,12 @@ def watcher(trial: optuna.trial.Trial, start: int) -> Callable[[Sequence[Any]], 
 
 
 def _falls_behind(trial: optuna.trial.Trial, start: int, history: Sequence[Any]) -> bool:
+    """A storage that is away for a while stops no training."""
+    with contextlib.suppress(*STORAGE_ERRORS):
+        return _told_and_asked(trial, start, history)
+    return False
+
+
+def _told_and_asked(trial: optuna.trial.Trial, start: int, history: Sequence[Any]) -> bool:
     report_curve(trial, start, [float(row.validation_accuracy) for row in history])
     return bool(trial.should_prune())

@@ -12,10 +12,12 @@ import optuna
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from ablate.report.tuning import shown
 from ablate.runner import Plan
 from ablate.spec.tune import Tune
 from ablate.store import write_text
 from ablate.tune.storage import Place
+from ablate.tune.summary import best_trials
 
 if TYPE_CHECKING:
     from ablate.tune.search import Search
@@ -51,8 +53,6 @@ def write_rows(plan: Plan, tune: Tune, searches: list[Search], place: Place) -> 
 
 
 def search_rows(search: Search) -> dict[str, Any]:
-    from ablate.tune.run import best_trials
-
     trials = search.trials()
     return {
         "start": search.name,
@@ -74,7 +74,8 @@ def _metrics(search: Search) -> list[tuple[int, str]]:
 def _kind(search: Search, key: str) -> dict[str, Any]:
     distribution = search.space.distributions[key]
     if isinstance(distribution, CategoricalDistribution):
-        return {"kind": "choice", "choices": list(distribution.choices)}
+        values = [search.space.value(key, choice) for choice in distribution.choices]
+        return {"kind": "choice", "choices": list(distribution.choices), "labels": list(map(shown, values))}
     found: dict[str, Any] = {"kind": "range", "low": distribution.low, "high": distribution.high}  # type: ignore[attr-defined]
     return found | {"log": bool(getattr(distribution, "log", False))}
 

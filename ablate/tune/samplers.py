@@ -59,6 +59,8 @@ class Careful(optuna.samplers.BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
+        if "fixed_params" in trial.system_attrs:  # enqueued: there is nothing to choose
+            return {}
         digest = hashlib.sha256(f"{self._salt}/{trial.number}".encode()).digest()
         seed = int.from_bytes(digest[:4], "big")
         self._inner = make_sampler(self._name, seed)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,8 +19,8 @@ from pydantic import ValidationError
 from ablate.errors import AblateError
 from ablate.failures import headline
 from ablate.record import TrialRecord
-from ablate.report.tuning import short
-from ablate.runner.job import Job
+from ablate.report.tuning import in_words
+from ablate.runner.job import Job, mark_of
 from ablate.runner.surroundings import Surroundings, keeping_last_weights
 from ablate.spec.names import pretraining_of
 from ablate.spec.settings import Settings
@@ -33,6 +33,7 @@ from ablate.tune.storage import Owner, Place, Signs
 from ablate.tune.work import Ran, Setting, curve
 from ablate.variants import Variant, complete, identity_hash
 
+REPLACES = "replaces"  # attribute of a trial: the number of the one that failed
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -40,6 +41,7 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 class Search:
     """Around one start. name: of the start, as reports say it. seeds: of tuning. own_process: of its workers.
 
+    retry_failed: settings that failed before are begun once more, each as another trial in place of the one.
     asked: trials of Optuna's that there are to be in the end, whoever trains them.
     """
 
@@ -55,6 +57,7 @@ class Search:
     owner: Owner
     study_name: str
     own_process: bool = True
+    retry_failed: bool = False
     signs: Signs = field(default_factory=Signs)
 
     def __post_init__(self) -> None:
@@ -84,6 +87,7 @@ class Search:
             names = list(self.tune.objectives)
             if self.study.metric_names != names:
                 self.study.set_metric_names(names)
+        self._again = [trial.number for trial in self.trials() if trial.state == TrialState.FAIL]
 
     @property
     def pruner(self) -> str:
@@ -111,7 +115,10 @@ class Search:
     # What there is
 
     def trials(self) -> list[FrozenTrial]:
-        return self.study.get_trials(deepcopy=False)
+        """Without those that failed and were begun once more."""
+        every = self.study.get_trials(deepcopy=False)
+        replaced = {trial.user_attrs.get(REPLACES) for trial in every if trial.state != TrialState.WAITING}
+        return [trial for trial in every if trial.number not in replaced]
 
     def open(self) -> list[FrozenTrial]:
         """Begun, and not ended."""
@@ -144,10 +151,23 @@ class Search:
         for found in trials:
             if found.state == TrialState.RUNNING and self.abandoned(found):
                 return optuna.trial.Trial(self.study, found._trial_id)
+        if self.retry_failed and (failed := self._to_be_begun_again(trials)) is not None:
+            self._enqueue_again(failed)
+            return self.study.ask()
         begun = [trial for trial in trials if trial.state != TrialState.WAITING]
         if len(begun) >= self.asked:
             return None
         return self.study.ask()
+
+    def _enqueue_again(self, failed: FrozenTrial) -> None:
+        waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        # One that is there was left by a process that died before it had asked for it.
+        if not any(trial.user_attrs.get(REPLACES) == failed.number for trial in waiting):
+            self.study.enqueue_trial(failed.params, user_attrs={REPLACES: failed.number})
+
+    def _to_be_begun_again(self, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+        """What failed before this process came, and is not begun again by one beside it."""
+        return next((trial for trial in trials if trial.number in self._again), None)
 
     def abandoned(self, trial: FrozenTrial) -> bool:
         """Whether the process that has this trial is gone. To be asked again and again."""
@@ -186,14 +206,14 @@ class Search:
         """What is known of a setting before it is trained. Raises AblateError for no network."""
         found = self.costs.counts(settings)
         if any(metric in MEASURED for metric in self.tune.objectives):
-            found |= self.costs.measured(settings, said(point) or self.name)
+            found |= self.costs.measured(settings, in_words(self.space.changes(point)) or self.name)
         return found
 
     def _jobs(self, settings: Settings) -> tuple[tuple[Job, ...], tuple[Job, ...]]:
         name = pretraining_of(settings.model.weights)
         pretraining = None if name is None else self.around.pretraining[name].id
         variant = Variant(self.name, settings, pretraining=pretraining).id
-        jobs = [self.around.job(settings, seed, variant) for seed in self.seeds]
+        jobs = [self._once_more(self.around.job(settings, seed, variant)) for seed in self.seeds]
         before: list[Job] = []
         for job in jobs if name is not None else ():
             chain = [self.around.pretraining_job(str(name), job.seed)]
@@ -201,6 +221,13 @@ class Search:
                 chain.insert(0, self.around.pretraining_job(first, job.seed))
             before += map(keeping_last_weights, chain)
         return tuple(map(self._for_worker, jobs)), tuple(map(self._for_worker, before))
+
+    def _once_more(self, job: Job) -> Job:
+        """Where its record is a failure, and failures are to be tried again."""
+        record = self.around.store.read_trial(job.trial_id) if self.retry_failed else None
+        if record is None or record.status != "failed":
+            return job
+        return replace(job, again=True, replaces=mark_of(record))
 
     def _for_worker(self, job: Job) -> Job:
         """A worker prints into the trial's log, and sees one GPU alone, whichever that is."""
@@ -263,17 +290,6 @@ def without_idle_attention(settings: Settings) -> Settings:
     if settings.model.attention is None or complete(settings)["model"]["attention"] is not None:
         return settings
     return settings.model_copy(update={"model": settings.model.model_copy(update={"attention": None})})
-
-
-def said(changes: Mapping[str, Any]) -> str:
-    """``"reduction=8 at=block2"``"""
-    parts = []
-    for key, value in changes.items():
-        shown = f"{value:.3g}" if isinstance(value, float) else value
-        if isinstance(value, list | tuple):
-            shown = " ".join(map(str, value))
-        parts.append(f"{short(key)}={shown}")
-    return " ".join(parts)
 
 
 def search_name(study: str, start: str, content: Sequence[Any]) -> str:

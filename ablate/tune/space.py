@@ -7,6 +7,7 @@ one was chosen so that it exists.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -35,6 +36,7 @@ _CHOOSERS = {
 }
 # Beyond it a space is searched as if it had no end: nobody trains so many settings.
 MAX_POINTS = 10_000
+MAX_SIZES = 256
 
 
 class Space:
@@ -82,18 +84,30 @@ class Space:
         if not all(dimension.is_finite for dimension in self.dimensions.values()):
             return None
         found: list[Point] = []
-        for point in self._extended({}, list(self.dimensions), choices_of):
+        choices = {key: choices_of(dimension) for key, dimension in self.dimensions.items()}
+        for point in self._extended({}, list(self.dimensions), choices):
             found.append(point)
             if len(found) > MAX_POINTS:
                 return None
         return found
 
+    def sizes(self) -> list[Point]:
+        """Points of an endless space that differ in what a network's counts depend on: the values of lists,
+        the ends and the middle of ranges. Counts grow or fall along a range."""
+
+        some = {}
+        for key, dimension in self.dimensions.items():
+            found = choices_of(dimension) if dimension.values is not None else _low_middle_high(dimension)
+            some[key] = found if key.startswith(("model.", "data.")) else found[:1]
+        return list(itertools.islice(self._extended({}, list(self.dimensions), some), MAX_SIZES))
+
     def _branches(self) -> Iterator[Point]:
         """A point for each way in which settings may exist together."""
 
-        def some(dimension: Dimension) -> list[Any]:
-            return choices_of(dimension)[:MAX_POINTS] if dimension.values is not None else [dimension.low]
-
+        some = {
+            key: choices_of(found)[:MAX_POINTS] if found.values is not None else [found.low]
+            for key, found in self.dimensions.items()
+        }
         keys = list(self.dimensions)
         choosers = [key for key in keys if key in _CHOOSERS]
         rest = [key for key in keys if key not in _CHOOSERS]
@@ -101,21 +115,19 @@ class Space:
             point = dict(chosen)
             for key in rest:
                 if self.exists(key, point):
-                    point[key] = some(self.dimensions[key])[0]
+                    point[key] = some[key][0]
             yield point
 
     def _depends(self, key: str) -> bool:
         return key in _CHOOSERS
 
-    def _extended(
-        self, point: Point, keys: list[str], choices: Callable[[Dimension], list[Any]]
-    ) -> Iterator[Point]:
+    def _extended(self, point: Point, keys: list[str], choices: Mapping[str, list[Any]]) -> Iterator[Point]:
         if not keys:
             yield point
         elif not self.exists(keys[0], point):
             yield from self._extended(point, keys[1:], choices)
         else:
-            for choice in choices(self.dimensions[keys[0]]):
+            for choice in choices[keys[0]]:
                 yield from self._extended({**point, keys[0]: choice}, keys[1:], choices)
 
     # What a point means
@@ -169,6 +181,14 @@ def choices_of(dimension: Dimension) -> list[Any]:
         raise ValueError("a range without a step has no end of choices")
     count = int((dimension.high - dimension.low) / dimension.step + 1e-9) + 1
     return [float(dimension.low + place * dimension.step) for place in range(count)]
+
+
+def _low_middle_high(dimension: Dimension) -> list[Any]:
+    if dimension.is_finite:
+        choices = choices_of(dimension)
+        return list(dict.fromkeys((choices[0], choices[len(choices) // 2], choices[-1])))
+    low, high = float(dimension.low), float(dimension.high)
+    return [low, (low * high) ** 0.5 if dimension.log else (low + high) / 2, high]
 
 
 def word_for(value: Any) -> Any:

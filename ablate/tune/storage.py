@@ -23,12 +23,16 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import sqlalchemy
+import sqlalchemy.exc
 
 from ablate.errors import MachineError, StoreError
-from ablate.store import Lock
+from ablate.store import Lock, takes_no_more
 from ablate.store.locks import Watch, look, remove, take
 from ablate.store.processes import host_name, start_of, this_machine
 
+# Of a database that is away, full or broken; a journal raises OSError.
+STORAGE_ERRORS = (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError)
 BEAT_S, STALE_S = 15.0, 120.0
 _POLL_S = 0.1
 _JOURNAL = "journal:"
@@ -148,16 +152,25 @@ class Place:
                 "    for PostgreSQL: pip install 'ablate-bench[postgres]'"
             ) from error
         except Exception as error:  # SQLAlchemy's, the driver's and Optuna's own
-            said = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise StoreError(
-                f"the search cannot be kept in {self.shown}: {said}\n"
+                f"the search cannot be kept in {self.shown}: {_first_line(error)}\n"
                 "    --storage takes sqlite:///FILE, journal:FILE, or postgresql://USER@HOST/DATABASE"
             ) from error
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        import sqlalchemy
+    def explained(self) -> Iterator[None]:
+        """What the storage meets while the search runs, as a StoreError."""
+        try:
+            yield
+        except STORAGE_ERRORS as error:
+            raise StoreError(f"the search's storage {self.shown} gave way: {_first_line(error)}") from error
+        except OSError as error:
+            if not takes_no_more(error):
+                raise
+            raise StoreError(f"the search's storage {self.shown} takes no more: {error}") from error
 
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
         if self.file is not None:
             with _file_lock(self.file.with_name(f"{self.file.name}.tune-lock")):
                 yield
@@ -203,8 +216,6 @@ def _file_lock(path: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _database_lock(engine: Any) -> Iterator[None]:
     """Held by a connection, and so given back when its process dies."""
-    import sqlalchemy
-
     key = zlib.crc32(b"ablate tune")
     ways = {
         "postgresql": ("SELECT pg_advisory_lock(:key)", "SELECT pg_advisory_unlock(:key)", key),
@@ -220,6 +231,10 @@ def _database_lock(engine: Any) -> Iterator[None]:
             yield
         finally:
             connection.execute(sqlalchemy.text(give), {"key": name})
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 class Beat:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ablate.record import TrialRecord
-from ablate.runner.job import Elsewhere, Job, Stopped, run_job, run_watched
+from ablate.runner.job import Elsewhere, Job, Stopped, has_come_since, run_job, run_watched
 from ablate.runner.others import POLL_S
 from ablate.store import Store, Watch
 from ablate.tune.pruning import Stopping, report_curve, watcher
+from ablate.tune.storage import STORAGE_ERRORS
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def run_setting(setting: Setting) -> Ran:
     trained: list[int] = []
     for position, job in enumerate(setting.jobs):
         start = position * setting.stopping.epochs if setting.stopping is not None else 0
-        if Store(job.root).read_trial(job.trial_id) is None:
+        if ended_before(job) is None:
             trained.append(job.seed)
         if optuna_trial is None:
             ended = _run(job, run_job)
@@ -65,7 +67,8 @@ def run_setting(setting: Setting) -> Ran:
         if ended.status != "done":
             break
         if optuna_trial is not None:
-            report_curve(optuna_trial, start, curve(Store(job.root), job.trial_id))
+            with contextlib.suppress(*STORAGE_ERRORS):  # it is told once more when the setting has ended
+                report_curve(optuna_trial, start, curve(Store(job.root), job.trial_id))
     return Ran(tuple(records), None, tuple(trained))
 
 
@@ -73,7 +76,7 @@ def _run(job: Job, run: Callable[[Job], TrialRecord | Elsewhere | Stopped]) -> T
     """What the tree knows already, or what comes of training; others that train it are waited for."""
     store, watch = Store(job.root), Watch()
     while True:
-        record = store.read_trial(job.trial_id)
+        record = ended_before(job)
         if record is not None:
             return record
         ended = run(job)
@@ -81,6 +84,12 @@ def _run(job: Job, run: Callable[[Job], TrialRecord | Elsewhere | Stopped]) -> T
             return ended
         while not store.free(job.trial_id, watch):
             time.sleep(POLL_S)
+
+
+def ended_before(job: Job) -> TrialRecord | None:
+    """The record that there is no need to train for."""
+    record = Store(job.root).read_trial(job.trial_id)
+    return record if has_come_since(job, record) else None
 
 
 def curve(store: Store, trial_id: str) -> list[float]:

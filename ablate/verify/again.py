@@ -264,7 +264,17 @@ def _conditions(then: Environment, here: Environment) -> Iterator[str]:
     """
     if then.device.partition(":")[0] != here.device.partition(":")[0]:
         yield f"device: {then.device} then, {here.device} now"
-    names = ("device_name", "torch", "torchvision", "numpy", "cuda", "cudnn", "threads", "deterministic")
+    names = (
+        "processes",
+        "device_name",
+        "torch",
+        "torchvision",
+        "numpy",
+        "cuda",
+        "cudnn",
+        "threads",
+        "deterministic",
+    )
     for name in names:
         before, now = getattr(then, name), getattr(here, name)
         if before != now:
@@ -277,8 +287,10 @@ def _in_any_order(settings: Settings, device: str) -> bool:
 
 
 def _same_start(settings: Settings, images: Images, then: Environment, here: Environment) -> bool:
-    """Whether the first step draws the same random numbers; those of dropout come from the device."""
-    if then.device.partition(":")[0] == here.device.partition(":")[0]:
+    """Whether the first step draws the same random numbers; those of dropout come from the device, and are
+    drawn by each process for itself."""
+    together = then.processes == here.processes
+    if together and then.device.partition(":")[0] == here.device.partition(":")[0]:
         return True
     import torch
 

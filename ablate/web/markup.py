@@ -6,10 +6,12 @@ import html
 import json
 import re
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 # Neither can stand in an HTML file: control characters, and halves of surrogate pairs, which are no UTF-8.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_TO_ESCAPE = re.compile(f"[&<>\"'{_UNPRINTABLE.pattern[1:]}")  # most text holds none of it
 _VOID = frozenset({"br", "hr", "img", "input"})
 _DRAWN = frozenset({"circle", "line", "path", "polyline", "rect", "use"})  # SVG: may close themselves
 _ADDRESSES = frozenset({"href", "src"})
@@ -26,11 +28,14 @@ def escape(text: object) -> Html:
     """Text as markup that shows it, in an element or in a quoted attribute; `Html` stays as it is."""
     if isinstance(text, Html):
         return text
-    return Html(html.escape(_UNPRINTABLE.sub("\ufffd", str(text)), quote=True))
+    said = str(text)
+    if _TO_ESCAPE.search(said) is None:
+        return Html(said)
+    return Html(html.escape(_UNPRINTABLE.sub("\ufffd", said), quote=True))
 
 
 def join(parts: Iterable[object], between: str = "") -> Html:
-    return Html(escape(between).join(escape(part) for part in parts))
+    return Html(escape(between).join([part if type(part) is Html else escape(part) for part in parts]))
 
 
 def element(name: str, /, *children: object, **attributes: Any) -> Html:
@@ -39,8 +44,8 @@ def element(name: str, /, *children: object, **attributes: Any) -> Html:
     An underscore in the name of an attribute stands for a hyphen. ValueError: an attribute that the page's
     policy would block (`style`, `onclick`), or an address that leads out of the results tree's files.
     """
-    said = "".join(_attribute(key, value) for key, value in attributes.items())
-    inner = join(child for child in children if child is not None)
+    said = "".join([_attribute(key, value) for key, value in attributes.items() if value is not None])
+    inner = join([child for child in children if child is not None])
     if name in _VOID:
         return Html(f"<{name}{said}>")
     if name in _DRAWN and not inner:
@@ -48,9 +53,14 @@ def element(name: str, /, *children: object, **attributes: Any) -> Html:
     return Html(f"<{name}{said}>{inner}</{name}>")
 
 
+@cache
+def _name(key: str) -> str:
+    return key.rstrip("_").replace("_", "-")
+
+
 def _attribute(key: str, value: Any) -> str:
-    name = key.rstrip("_").replace("_", "-")
-    if value is None or value is False:
+    name = _name(key)
+    if value is False:
         return ""
     if name == "style" or name.startswith("on"):
         raise ValueError(f"the attribute {name} is blocked by the page's policy: use a class, or the script")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from ablate.bench import network_subjects, with_baseline
+from ablate.errors import AblateError
 from ablate.measure import count_macs
 
 
@@ -51,6 +54,26 @@ def test_a_network_that_is_none_is_said(ablate, folder):
     code, _, err = ablate("bench", "torchvision:resnet17", "--device", "cpu")
     assert code == 2
     assert "resnet17" in err and "resnet18" in err
+
+
+def test_the_baseline_is_measured_with_whatever_was_chosen(ablate, folder, monkeypatch):
+    """First, so that what costs the same goes by its name. Where modules are listed, it is not."""
+    measured = []
+
+    def stop(subjects, conditions, *, pairs, **_):
+        measured.append(([subject.name for subject in subjects], pairs))
+        raise AblateError("enough")
+
+    monkeypatch.setattr("ablate.bench.measure", stop)
+    text = Path("tiny.yaml").read_text()
+    Path("tiny.yaml").write_text(text.replace("variants:\n", "variants:\n  again: {model.attention: null}\n"))
+    for chosen in (["--only", "se"], ["--exclude", "baseline"], ["--only", "again"]):
+        assert ablate("bench", "tiny.yaml", "--device", "cpu", *chosen)[0] == 2
+    with_se = (["baseline", "se"], (("se", "baseline"),))
+    assert measured == [with_se, with_se, (["baseline"], ())]
+    code, out, _ = ablate("bench", "tiny.yaml", "--device", "cpu", "--only", "se", "--modules")
+    assert code == 0
+    assert "baseline" not in out
 
 
 def test_everyone_is_compared_with_the_baseline_where_it_is_measured():

@@ -228,3 +228,20 @@ def test_no_batch_makes_the_host_wait(images, as_on_a_gpu):
     with HostReads() as reads:
         float(torch.ones(1))
     assert reads.found, "the test can fail"
+
+
+@pytest.mark.parametrize("ahead", [1, 3])
+@pytest.mark.parametrize(("batch_size", "sizes"), [(8, {8: [1, 4, 6], 2: [0]}), (9, {9: [3], 5: [0, 1, 2]})])
+def test_a_share_is_rows_of_every_whole_batch(monkeypatch, images, batch_size, sizes, ahead):
+    """The share of the small last batch may be larger than that of the others."""
+    whole = list(augmented(images, batch_size=batch_size).epoch(1))
+    monkeypatch.setattr(Batches, "_ahead", lambda self: ahead)
+    shared = augmented(images, batch_size=batch_size, share=lambda count: np.array(sizes[count]))
+    assert (shared.count, len(shared)) == (50, len(whole))
+    for first in range(len(whole) + 1):
+        found = list(shared.epoch(1, first))
+        assert len(found) == len(whole) - first
+        for (x, y), (all_x, all_y) in zip(found, whole[first:], strict=True):
+            rows = sizes[len(all_y)]
+            assert torch.equal(y, all_y[rows])
+            torch.testing.assert_close(x, all_x[rows], rtol=1e-6, atol=1e-6)

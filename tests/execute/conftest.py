@@ -126,6 +126,68 @@ def leave_a_result_and_die(path):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def on_a_cluster(item):
+    """As `misbehave`; a good item says what its environment holds."""
+    if item == "kill the job":
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(600)
+    if item == "hang":
+        time.sleep(600)
+    misbehave(item)
+    return os.environ.get("MARK")
+
+
+def how_far(item):
+    how, path = item.split()
+    return f"{how} {how == 'further' and os.path.exists(path)}"
+
+
+def go_on_from(item):
+    """ "how path": comes to the limit of its job, if it is stuck every time, else the first time."""
+    how, path = item.split()
+    if how == "stuck" or not os.path.exists(path):
+        open(path, "a").close()
+        os.kill(os.getppid(), signal.SIGUSR2)  # as Slurm warns
+        time.sleep(600)
+    return "second time"
+
+
+def begin_and_wait(item):
+    marker, release = item.split()
+    with open(marker, "a") as file:
+        file.write("once ")
+    while not os.path.exists(release):
+        time.sleep(0.05)
+    return open(marker).read().strip()
+
+
+def wait_for_ever(path):
+    open(path, "w").close()
+    time.sleep(600)
+
+
+def leave_pid_and_die(path):
+    with open(path, "w") as file:
+        file.write(str(os.getpid()))
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def write_down_who(path):
+    with open(os.path.splitext(path)[0] + ".by", "w") as file:
+        file.write(str(os.getpid()))
+
+
+def wait_for_the_kill(item):
+    """Says in a file that it has begun. Those named first and second end when the file "killed" is there."""
+    name, folder = item.split(" ", 1)
+    with open(f"{folder}/{name}.new", "w") as file:
+        file.write(str(os.getpid()))
+    os.replace(f"{folder}/{name}.new", f"{folder}/begun-{name}")
+    while name in ("first", "second") and not os.path.exists(f"{folder}/killed"):
+        time.sleep(0.05)
+    return name
+
+
 def fork_and_die(path):
     """The forked child keeps every pipe of this worker open."""
     child = os.fork()
@@ -196,3 +258,22 @@ def jobs(tmp_path, monkeypatch) -> ModuleType:
     monkeypatch.syspath_prepend(folder)
     monkeypatch.delitem(importlib.sys.modules, "planted_jobs", raising=False)
     return importlib.import_module("planted_jobs")
+
+
+@pytest.fixture(scope="session")
+def ray_cluster():
+    """A cluster of one node with two cores, which finds out within seconds that another one died."""
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    checks = {
+        "health_check_initial_delay_ms": 0,
+        "health_check_period_ms": 500,
+        "health_check_failure_threshold": 4,
+    }
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 2, "include_dashboard": False, "_system_config": checks},
+    )
+    yield cluster
+    cluster.shutdown()

@@ -5,20 +5,47 @@ from __future__ import annotations
 import pytest
 
 from ablate.execute import InlineExecutor, LocalExecutor
+from ablate.execute.on_slurm.executor import SlurmExecutor
 
 
-@pytest.fixture(params=["inline", "local"])
+def make_ray(request):
+    from ablate.execute.on_ray.executor import RayExecutor
+
+    return RayExecutor(request.getfixturevalue("ray_cluster").address, 2)
+
+
+def make_slurm(request):
+    folder = request.getfixturevalue("tmp_path") / "jobs"
+    return SlurmExecutor(folder, 2, cluster="local", queue_look_s=0.5)
+
+
+MAKERS = {
+    "inline": lambda request: InlineExecutor(),
+    "local": lambda request: LocalExecutor(2),
+    "ray": make_ray,
+    "slurm": make_slurm,
+}
+# A cluster takes seconds to start, as does each job on submitit's own local one: not among the usual tests.
+NAMES = [
+    "inline",
+    "local",
+    pytest.param("ray", marks=pytest.mark.ray),
+    pytest.param("slurm", marks=pytest.mark.slurm),
+]
+
+
+@pytest.fixture(params=NAMES)
 def executor(request):
-    with InlineExecutor() if request.param == "inline" else LocalExecutor(2) as executor:
+    with MAKERS[request.param](request) as executor:
         yield executor
 
 
 def test_every_item_gives_one_outcome_that_leads_back_to_it(executor, jobs):
-    items = list(range(20))
+    items = list(range(4 if isinstance(executor, SlurmExecutor) else 20))
     outcomes = sorted(executor.run(jobs.double, items), key=lambda outcome: outcome.index)
     assert [outcome.index for outcome in outcomes] == items
     assert [outcome.item for outcome in outcomes] == items
-    assert [outcome.value for outcome in outcomes] == [0, 2, 4, *range(6, 40, 2)]
+    assert [outcome.value for outcome in outcomes] == [0, 2, 4, *range(6, 2 * len(items), 2)]
     assert all(outcome.failure is None and outcome.wall_s >= 0 for outcome in outcomes)
 
 
@@ -64,6 +91,7 @@ def test_a_cancelled_round_ends(executor, jobs):
     assert len([outcome for outcome in seen if outcome.failure is None]) <= 2
 
 
-@pytest.mark.parametrize("kind", [InlineExecutor, LocalExecutor])
-def test_an_executor_that_nobody_holds_lives_as_long_as_its_round(jobs, kind):
-    assert [outcome.value for outcome in kind().run(jobs.double, [1, 2, 3])] == [2, 4, 6]
+@pytest.mark.parametrize("name", NAMES)
+def test_an_executor_that_nobody_holds_lives_as_long_as_its_round(jobs, name, request):
+    outcomes = MAKERS[name](request).run(jobs.double, [1, 2, 3])
+    assert sorted(outcome.value for outcome in outcomes) == [2, 4, 6]

@@ -10,6 +10,7 @@ import pytest
 from ablate.errors import StoreError
 from ablate.record import PlannedDesign, PlannedSweep
 from ablate.report import Report, VariantRow, build_report
+from ablate.report.method import method_lines
 
 
 def rows_of(report: Report) -> dict[str, VariantRow]:
@@ -125,6 +126,18 @@ def test_mixed_versions_and_devices_are_marked_and_gpu_numbers_are_not(tree: Any
         "new-torch": ("torch",),
         "cpu": ("device", "device_name"),
     }
+
+
+def test_trials_of_several_processes_are_said_and_a_comparison_with_others_is_marked(tree: Any) -> None:
+    tree.add_variant("baseline", even(84))
+    tree.add_variant("se", even(85), environment=tree.environment(processes=4))
+    tree.plan()
+    report = build_report(tree.store, "msa")
+    assert rows_of(report)["se"].mixed == ("processes",)
+    said = [line for line in method_lines(report) if line.startswith("Machine (")]
+    shared = "1 thread a process, deterministic algorithms not enforced; each trial by 4 processes that share"
+    assert ["processes" in line for line in said] == [False, True]
+    assert shared in said[1] and "1 thread a trial, " in said[0]
 
 
 def test_a_split_per_seed_makes_pairs_the_main_test(tree: Any) -> None:

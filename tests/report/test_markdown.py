@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
 import pytest
 
-from ablate.report import build_report, render_markdown, without_measured
+from ablate.report import build_report, render, render_markdown, without_measured
 from ablate.report.headline import headline
 from ablate.report.markdown import text
+from ablate.report.write import FORMATS
 
 
 def page(tree: Any) -> str:
@@ -57,6 +59,23 @@ def test_an_equivalence_prints_the_interval_that_decided_and_says_which(msa: Any
     assert -0.5 < low < high < 0.5 and row.judgement.high - row.judgement.low > high - low
     expected = f"{row.judgement.evidence.estimate.value:+.2f} [{low:+.2f}, {high:+.2f}]".replace("-", "−")
     assert printed[2] == expected and printed[3].endswith(" % (TOST)")
+
+
+def test_a_scope_comes_first_in_every_rendering_and_leaves_the_rest_as_it_was(msa: Any) -> None:
+    said = "A tenth of the images & 10 of 50 epochs."
+    without = {format: render(build_report(msa.store, "msa"), format) for format in FORMATS}
+    msa.store.write_plan(msa.plan().model_copy(update={"scope": said}))
+    report = build_report(msa.store, "msa")
+    markdown = render(report, "markdown")
+    assert markdown.splitlines()[2] == said.replace("&", "&amp;")
+    assert markdown.replace(f"{said.replace('&', '&amp;')}\n\n", "") == without["markdown"]
+    html = render(report, "html")
+    assert html.partition("</h1>")[2].startswith(f'<p class="note">{said.replace("&", "&amp;")}</p>')
+    tex = render(report, "latex")
+    assert tex.partition("\\maketitle\n\n")[2].startswith(said.replace("&", "\\&") + "\n\n")
+    document = json.loads(render(report, "json"))
+    assert document.pop("scope") == said and document == json.loads(without["json"])
+    assert render(report, "csv") == without["csv"]
 
 
 def test_the_two_counts_of_seeds_are_told_apart_and_explained(tree: Any, build_msa: Any) -> None:

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-import ablate.trial
+import ablate.trial.steps
+from ablate.errors import MachineError
 from ablate.execute.slots import CONTEXT_BYTES
 from ablate.runner import plan_study
 from ablate.runner.gpus import largest_peak_bytes, worker_slots
@@ -92,10 +93,10 @@ def test_a_peak_is_measured_through_training_steps_on_cuda_only(study, root, mon
     monkeypatch.setattr("torch.cuda.reset_peak_memory_stats", lambda device: calls.append("reset"))
     monkeypatch.setattr("torch.cuda.max_memory_reserved", lambda device: 5 * GIB)
     # The training steps themselves are real, on the device that this machine has.
-    train, recipe = ablate.trial._measured_step, ablate.trial.make_recipe
-    monkeypatch.setattr("ablate.trial.make_recipe", lambda settings, device: recipe(settings, "cpu"))
+    train, recipe = ablate.trial.steps._measured_step, ablate.trial.make_recipe
+    monkeypatch.setattr("ablate.trial.steps.make_recipe", lambda settings, device: recipe(settings, "cpu"))
     monkeypatch.setattr(
-        "ablate.trial._measured_step",
+        "ablate.trial.steps._measured_step",
         lambda settings, recipe, images, device, **counts: (
             calls.append("train") or train(settings, recipe, images, "cpu", **counts)
         ),
@@ -106,6 +107,27 @@ def test_a_peak_is_measured_through_training_steps_on_cuda_only(study, root, mon
     def too_large(*given, **options):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("ablate.trial._measured_step", too_large)
+    monkeypatch.setattr("ablate.trial.steps._measured_step", too_large)
     assert measured_peak_bytes(settings, images, "cuda:0") is None
     assert calls[-1] == "empty"
+
+
+def groups(resolved, asked, jobs, per_trial):
+    slots = worker_slots(resolved, asked, jobs, lambda: pytest.fail("nothing is to be measured"), per_trial)
+    return [slot["CUDA_VISIBLE_DEVICES"] for slot in slots]
+
+
+def test_a_trial_of_several_gpus_has_them_for_itself(gpus):
+    gpus.free = [GIB] * 5
+    assert groups("cuda:0", "cuda", None, 2) == ["0,1", "2,3"]
+    assert groups("cuda:0", "cuda", 1, 5) == ["0,1,2,3,4"]
+    assert groups("cuda:0", "auto", 3, 2) == ["0,1", "2,3", "0,1"], "-j counts more"
+    with pytest.raises(MachineError, match="--gpus-per-trial 6: there are 5 to be had here"):
+        groups("cuda:0", "cuda", None, 6)
+
+
+def test_a_trial_of_several_processes_has_as_many_cores(gpus):
+    def workers(jobs, per_trial):
+        return len(worker_slots("cpu", "cpu", jobs, lambda: None, per_trial))
+
+    assert (workers(None, 3), workers(None, 40), workers(4, 3)) == (5, 1, 4)

@@ -148,3 +148,11 @@ def test_weights_that_changed_since_the_plan_are_refused(job, tmp_path):
         f"the weights in {weights} have changed since the study was planned (SHA-256 was aaaaaaaaaaaa…); "
         "run the study again"
     )
+
+
+def test_a_record_names_the_machine_that_trained_and_not_the_one_that_planned(job, training):
+    planned = job.environment.model_copy(
+        update={"machine": "login-cpu", "cpu": "another", "device_name": "another", "commit": "f" * 40}
+    )
+    elsewhere = run_job(replace(job, environment=planned)).environment
+    assert elsewhere == job.environment.model_copy(update={"commit": "f" * 40, "diff": planned.diff})

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from ablate.execute import ExecutionFailure, Loss
 from ablate.runner import plan_study, run_job
-from ablate.runner.losses import when_lost
+from ablate.runner.losses import let_go, when_lost
 from ablate.store import Store, write_text
 
 
@@ -121,3 +122,25 @@ def test_another_failure_of_a_trial_tried_again_takes_the_place_of_the_first(stu
 def test_a_job_of_another_root_is_another_trial(job, tmp_path, training):
     run_job(job)
     assert lose(replace(job, root=tmp_path / "elsewhere"))[0] is None
+
+
+def test_what_a_stopped_trial_held_is_given_up_where_it_was_stopped(job):
+    """Its words change with every checkpoint, and its lock is nobody's."""
+    store = Store(job.root)
+    write_text(job.paths.progress, "{}")
+    first = let_go(job)
+    checkpoint(job.paths.folder)
+    assert let_go(job) != first
+    assert let_go(job) == let_go(job)
+    assert not job.paths.progress.exists()
+    with store.take_trial(job.trial_id):
+        assert let_go(job) == "", "another's trial"
+
+
+def test_of_several_trials_that_had_ended_is_left_alone(study, root, training):
+    first, second, *_ = (trial.job for trial in plan_study(study, output=root).trials)
+    run_job(first)
+    left = checkpoint(first.paths.folder)
+    setting = SimpleNamespace(before=(), jobs=(first, second))
+    assert let_go(setting) == second.trial_id
+    assert left.exists()

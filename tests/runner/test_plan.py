@@ -75,7 +75,9 @@ def test_variants_that_come_to_the_same_trial_here_are_trained_once(make_study, 
     assert (plan_json(plan)["trials"], plan_json(plan)["pending"]) == (6, 6)
 
 
-def test_a_step_that_fails_leaves_the_plan_and_names_the_variant(study, root, monkeypatch):
+def test_a_step_that_fails_leaves_the_plan_and_names_the_variant(study, root, tmp_path, monkeypatch):
+    monkeypatch.setenv("ABLATE_CACHE", str(tmp_path / "nothing-is-known"))
+
     def fail(*_, **__):
         raise ValueError("my own mistake")
 

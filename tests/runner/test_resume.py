@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import ablate.trial
+import ablate.trial.resuming
 from ablate.execute import ExecutionFailure
 from ablate.runner import plan_study, run_job
 from ablate.runner.job import write_failure
@@ -60,7 +60,7 @@ def saving_always(monkeypatch, stop_after=None, error=Stopped):
             if len(saved) == stop_after:
                 raise error("stopped here")
 
-    monkeypatch.setattr(ablate.trial, "TimedSaver", partial(Saver, share=math.inf, every_s=0))
+    monkeypatch.setattr(ablate.trial.resuming, "TimedSaver", partial(Saver, share=math.inf, every_s=0))
     return saved
 
 
@@ -227,12 +227,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-import ablate.trial
+import ablate.trial.resuming
 from ablate.train import TimedSaver
 
 steps = 0
 if "ABLATE_WORKER" in os.environ:
-    ablate.trial.TimedSaver = partial(TimedSaver, share=math.inf, every_s=0)
+    ablate.trial.resuming.TimedSaver = partial(TimedSaver, share=math.inf, every_s=0)
 
 
 class Gate(nn.Module):

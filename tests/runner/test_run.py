@@ -264,8 +264,8 @@ def test_a_disk_that_fills_up_after_training_says_what_is_done(study, root, trai
 
 
 def test_what_cannot_execute_is_refused_before_anything_is_written(study, root, training):
-    with pytest.raises(MachineError, match="unknown executor 'slurm'; this version has: local, inline"):
-        run_study(study, output=root, executor="slurm")
+    with pytest.raises(MachineError, match="unknown executor 'dask'; this version has: local, inline"):
+        run_study(study, output=root, executor="dask")
     with pytest.raises(MachineError, match="--timeout needs --executor local"):
         run_study(study, output=root, executor="inline", timeout=1.0)
     assert not root.exists()

@@ -10,11 +10,11 @@ import torch
 
 from ablate.bench import Footprint
 from ablate.bench.timing import Timed
-from ablate.errors import StoreError
+from ablate.errors import StoreError, StudyError
 from ablate.measure import MemoryPeak, Session, Timing
 from ablate.record import TrialMetrics, TrialRecord
 from ablate.report import MEASURED_KEYS, build_report, render, without_measured
-from ablate.runner import costs, plan_study
+from ablate.runner import costs, plan_study, run_study
 from ablate.store import Store
 
 
@@ -55,6 +55,31 @@ def measured(study, root, display, **asked):
     costs.measure_costs(plan, display)
     found = {variant.name: plan.store.read_costs(variant.cost_id) for variant in plan.record.variants}
     return {name: record for name, [record] in found.items()}
+
+
+def test_a_study_without_seeds_is_run_for_its_costs(make_study, root, recording, weighed):
+    """Every variant is counted and timed, nothing is trained, and no seed is asked of anybody."""
+    study = make_study("seeds=0")
+    for _ in range(2):  # the second run finds all of it
+        done = run_study(study, output=root, device="cpu", display=recording)
+        assert (done.exit_code, done.total, done.trained) == (0, 0, 0)
+        assert done.message.splitlines()[0] == "nothing to train: a study of costs alone"
+    assert weighed == ["baseline", "se", "se-early"]
+    store = Store(root)
+    plan = store.read_plan("tiny")
+    assert plan.seeds == () and "train_count" not in plan.data and not store.trial_ids()
+    assert not any("seeds" in note or "without any finished" in note for note in recording.told.notes)
+    assert done.report.read_text().startswith("# A study for tests\n\nCosts alone, for nothing was trained.")
+
+
+def test_only_some_of_a_study_without_seeds(make_study, root, recording, weighed):
+    measured(make_study("seeds=0"), root, recording, only=["se"])
+    assert weighed == ["baseline", "se"]
+
+
+def test_a_study_without_seeds_has_none_to_give_out(make_study, root):
+    with pytest.raises(StudyError, match="has no seeds to give out: the study trains nothing"):
+        plan_study(make_study("seeds=0"), output=root, device="cpu", until_decided=True)
 
 
 def test_everything_is_measured_once_and_in_one_session(study, root, recording):

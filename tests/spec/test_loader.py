@@ -143,6 +143,16 @@ def test_overrides_change_defaults_and_leave_what_a_variant_sets_itself(load: Lo
     assert study.where("variants", "long") == "s.yaml:7"
 
 
+def test_a_scope_is_one_line_however_it_is_folded_and_changes_no_variant(load: Load) -> None:
+    study = load(MINIMAL + "    scope: >\n      Ten epochs\n      of fifty.\n\n      No more.\n")
+    assert study.scope == "Ten epochs of fifty. No more."
+    assert [v.id for v in expand(study).variants] == [v.id for v in expand(load(MINIMAL)).variants]
+
+
+def test_a_study_of_costs_alone_has_no_seeds(load: Load) -> None:
+    assert load(MINIMAL, "seeds=0").seeds == ()
+
+
 def test_the_last_of_two_overrides_wins(load: Load) -> None:
     assert load(MINIMAL, "train.epochs=2", "train.epochs=3").defaults.train.epochs == 3
 

@@ -35,7 +35,8 @@ def test_it_is_a_schema_that_survives_json_and_holds_the_good_study() -> None:
 @pytest.mark.parametrize(
     "parts",
     [
-        {"seeds": 5, "title": "t"},
+        {"seeds": 5, "title": "t", "scope": "Ten epochs of fifty."},
+        {"seeds": 0},
         {
             "variants": {
                 "b": None,
@@ -70,7 +71,8 @@ def test_it_accepts_what_the_checks_accept(parts: dict[str, Any]) -> None:
     "parts",
     [
         {"sead": 5},
-        {"seeds": 0},
+        {"seeds": -1},
+        {"scope": 5},
         {"name": "../a"},
         {"variants": {}},
         {"variants": {"b": {"train.epoch": 3}}},

@@ -43,6 +43,11 @@ def load(folder: Path, lines: str, *overrides: str) -> Tune:
             "  space: {train.optimizer.lr: {low: 0, high: 1, log: true}}\n",
             "s.yaml:8: tune.space.train.optimizer.lr.low: must be greater than 0 on a log scale, got 0",
         ),
+        ("  space: {train.epochs: [1, 2, 1]}\n", "s.yaml:8: tune.space.train.epochs: gives 1 twice"),
+        (
+            "  space: {train.epochs: {low: 1, high: 3, step: 5}}\n",
+            "s.yaml:8: tune.space.train.epochs.step: must be at most 2, the length of the range, got 5",
+        ),
         (RATIO + "  objectives: {f1: maximize}\n", "s.yaml:9: tune.objectives.f1: 'f1' is not allowed here"),
         (
             RATIO + "  objectives: {macs: maximize}\n",
@@ -68,7 +73,7 @@ def load(folder: Path, lines: str, *overrides: str) -> Tune:
         ),
         (
             RATIO + "  constraints: ['macs <= 1.2x baseline', 'accuracy >= 90']\n",
-            "s.yaml:9: tune.constraints[1]: 'accuracy' cannot be a constraint: it is not known before ",
+            "s.yaml:9: tune.constraints[1]: 'accuracy' cannot be a constraint: only what can be ",
         ),
         (RATIO + "  set: {train.epoch: 2}\n", "s.yaml:9: tune.set: train.epoch: no such setting"),
         (RATIO + "  set: {train.epochs: 0}\n", "s.yaml:9: tune.set: train.epochs: must be at least 1, got 0"),

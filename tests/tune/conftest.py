@@ -83,10 +83,11 @@ def root(tmp_path) -> Path:
 
 @pytest.fixture
 def command(tmp_path) -> Callable[..., list[str]]:
-    """The command line of a process that tunes with fake training."""
+    """The command line of a process that tunes with fake training, in its own or in that of its workers."""
 
-    def command(study: Path, root: Path, *options: str) -> list[str]:
-        return [sys.executable, str(FAKE), str(study), "-o", str(root), "--executor", "inline", *options]
+    def command(study: Path, root: Path, *options: str, workers: int = 0) -> list[str]:
+        where = ["--executor", "local", "-j", str(workers)] if workers else ["--executor", "inline"]
+        return [sys.executable, str(FAKE), str(study), "-o", str(root), *where, *options]
 
     return command
 

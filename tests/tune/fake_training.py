@@ -7,7 +7,8 @@ import os
 import sys
 import time
 from dataclasses import dataclass, field
-from types import SimpleNamespace
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from ablate.record import TrialMetrics, TrialRecord
@@ -77,11 +78,22 @@ class Training:
         )
 
 
+SECONDS = float(os.environ.get("SECONDS_A_TRIAL", "0.1"))
+
+if __name__ == "__mp_main__":  # a worker of the program below
+    import ablate.environment
+
+    trial = ModuleType("ablate.trial")  # without torch, whose import takes longer than all the rest
+    trial.run_trial, trial.StoppedEarly = Training(SECONDS).run_trial, type("StoppedEarly", (Exception,), {})
+    trial.__path__ = [str(Path(ablate.__file__).parent / "trial")]  # what needs no torch is found there
+    sys.modules |= {"ablate.trial": trial, "ablate.trial.run": trial}
+    ablate.environment.require_torch = lambda: SimpleNamespace(set_num_threads=lambda _: None)
+
 if __name__ == "__main__":
     import ablate.report.figures
     import ablate.trial
     from ablate.cli import main
 
-    ablate.trial.run_trial = Training(seconds=float(os.environ.get("SECONDS_A_TRIAL", "0.1"))).run_trial
+    ablate.trial.run_trial = Training(SECONDS).run_trial
     ablate.report.figures.draw_figures = lambda *_: {}
     main(["tune", *sys.argv[1:]])

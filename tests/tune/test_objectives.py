@@ -201,3 +201,19 @@ def test_a_tuned_variant_beside_an_untuned_baseline_is_said(make, root, training
         encoding="utf-8"
     )
     assert "The baseline was NOT tuned" in text.partition("\n## ")[0]
+
+
+def test_the_next_command_finds_the_tree_and_the_user_s_own_modules(make, write, root, tmp_path, monkeypatch):
+    from ablate.tune import run_command
+
+    study, promoted = make(f"space: {{{REDUCTION}: [2, 4, 8]}}"), root / "tiny" / "tune" / "tiny-tuned.yaml"
+    assert run_command(study, promoted, "results") == f"ablate run {promoted}"
+    assert run_command(study, promoted, root) == f"ablate run {promoted} -o {root}"
+    path = write("space: {train.epochs: [1]}")
+    path.write_text(
+        path.read_text().replace("backbone: cnn", 'backbone: "mine:net"').replace("args: {width: 0.5}", "")
+    )
+    own = load_study(path)
+    assert run_command(own, promoted, root) == f"cd {tmp_path} && ablate run {promoted} -o {root}"
+    monkeypatch.chdir(tmp_path)
+    assert run_command(own, promoted, "results") == f"ablate run {promoted}"

@@ -104,6 +104,25 @@ def test_a_setting_that_fails_is_counted_and_told(make, root, training):
     assert "1 failed" in summary.message
 
 
+def test_what_failed_is_begun_once_more_when_asked_for(make, root, training):
+    training.faults[4] = ValueError("no such luck")
+    tune(make(RATIOS), root)
+    training.faults.clear()
+    assert tune(make(RATIOS), root).exit_code == 1, "nothing is begun unasked"
+    assert len(training.trained) == 7, "the first seed that fails ends a setting"
+    summary = tune(make(RATIOS), root, retry_failed=True)
+    assert (summary.exit_code, summary.asked, summary.finished) == (0, 4, 4)
+    assert len(training.trained) == 9
+    trials = searched(root)
+    [failed] = [trial for trial in trials if trial.state.name == "FAIL"]
+    again = trials[-1]
+    assert (len(trials), again.params, again.user_attrs["replaces"]) == (5, failed.params, failed.number)
+    records = [Store(root).read_trial(trial_id) for trial_id in again.user_attrs["trials"].values()]
+    assert [record.status for record in records] == ["done", "done"]
+    assert tune(make(RATIOS), root, retry_failed=True).exit_code == 0
+    assert len(training.trained) == 9, "there is nothing that failed any more"
+
+
 def test_an_interrupt_keeps_what_is_finished_and_the_next_goes_on(make, root, training):
     training.faults[8] = KeyboardInterrupt()
     summary = tune(make(RATIOS), root)

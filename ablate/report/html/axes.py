@@ -22,11 +22,9 @@ class Scale:
 
     def __call__(self, value: float) -> float:
         """Clamped, so that a far value stands at the edge."""
-        low, high, value = (
-            (math.log(self.low), math.log(self.high), math.log(max(value, self.low)))
-            if self.log
-            else (self.low, self.high, value)
-        )
+        low, high = self.low, self.high
+        if self.log:
+            low, high, value = math.log(low), math.log(high), math.log(max(value, low))
         share = (value - low) / (high - low) if high > low else 0.5
         return self.start + min(1.0, max(0.0, share)) * (self.end - self.start)
 
@@ -95,7 +93,8 @@ def place(value: float) -> str:
 
 def path(points: Iterable[tuple[float, float]]) -> str:
     """For `points` of a polyline."""
-    return " ".join(f"{place(x)},{place(y)}" for x, y in points)
+    said = "".join([f"{x:.1f},{y:.1f} " for x, y in points])
+    return said.replace(".0,", ",").replace(".0 ", " ").rstrip()
 
 
 def drawing(

@@ -70,14 +70,19 @@ def _sections(report: Report, places: Places) -> list[tuple[str, str, str, Html]
         ),
         ("effects", "Effects", "Effects of the parts", effects(report, places) if report.effects else None),
         ("sweeps", "Sweeps", "Sweeps", join(sweep(report, one, places) for one in report.sweeps) or None),
-        ("costs", "Cost", "Accuracy and cost", costs(report, places) if report.costs.counted else None),
+        (
+            "costs",
+            "Cost",
+            "Costs" if report.costs_alone else "Accuracy and cost",
+            costs(report, places) if report.costs.counted else None,
+        ),
         ("tuning", "Tuning", "Tuning", tuning_section(report)),
         ("controls", "Controls", controls.title(report), _controls(report) if report.controls else None),
         ("curves", "Curves", "Learning curves", curves(report, places) if report.curves else None),
         ("pretraining", "Pretraining", "Pretraining", _pretraining(report) if report.pretraining else None),
         ("failures", "Failures", "Incomplete and failed", _incomplete(report) if report.incomplete else None),
         ("method", "Method", "How it was measured", _method(report)),
-        ("trials", "Trials", "The trials", trials(report, places)),
+        ("trials", "Trials", "The trials", None if report.costs_alone else trials(report, places)),
     ]
     return [(id, short, title, content) for id, short, title, content in every if content is not None]
 
@@ -86,12 +91,18 @@ def _top(report: Report) -> Html:
     done, planned = sum(row.n for row in report.variants), len(report.trials)
     failed = sum(row.failed for row in report.variants)
     machines = dict.fromkeys(environment.device_name for environment, _ in report.environments)
-    facts = [
-        ("Variants", str(len(report.variants))),
+    trained = [
         ("Seeds", str(len(report.seeds))),
         ("Trials", f"{done:,} of {planned:,}" + (f", {failed:,} failed" if failed else "")),
         ("Data", str(report.data.get("source") or "–")),
         ("Test images", numbers.count(report.data.get("test_count"))),
+    ]
+    if report.costs_alone:
+        trained = [("Trials", "none: costs alone")]
+        machines = dict.fromkeys(machine.device_name for machine in report.costs.machines)
+    facts = [
+        ("Variants", str(len(report.variants))),
+        *trained,
         ("Machine", ", ".join(machines) or "–"),
     ]
     look = (
@@ -108,6 +119,7 @@ def _top(report: Report) -> Html:
             class_="line",
         ),
         element("h1", report.title),
+        element("p", report.scope, class_="note") if report.scope else None,
         element(
             "dl",
             join(element("div", element("dt", key), element("dd", value)) for key, value in facts),

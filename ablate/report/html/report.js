@@ -70,6 +70,7 @@
     panel.showModal();
     panel.scrollTop = 0;
   };
+  const behind = (mark) => { if (mark.dataset.v !== undefined) open([mark.dataset.v]); };
   $("close").addEventListener("click", () => panel.close());
   panel.addEventListener("click", (event) => { if (event.target === panel) panel.close(); });
 
@@ -110,7 +111,7 @@
     if (mark && mark.dataset.t !== undefined) {
       open([variantOf(mark.dataset.t).id.slice(1)], mark.dataset.t);
     } else if (mark) {
-      open([mark.dataset.v]);
+      behind(mark);
     } else if (link && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
       event.preventDefault();
       open(link.dataset.v.split(" "));
@@ -127,7 +128,7 @@
       if (here < 0) return;
       const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
       if (step) marks[(here + step + marks.length) % marks.length].focus();
-      else if (event.key === "Enter" || event.key === " ") open([marks[here].dataset.v]);
+      else if (event.key === "Enter" || event.key === " ") behind(marks[here]);
       else if (event.key === "Escape") hide();
       else return;
       event.preventDefault();

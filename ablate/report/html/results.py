@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 from ablate.report import numbers
 from ablate.report.costs import MeasuredRow
-from ablate.report.headline import twin_sentence
 from ablate.report.html.axes import Scale
 from ablate.report.html.strips import accuracy_scale, accuracy_strip, axis
 from ablate.report.html.words import (
@@ -23,7 +22,15 @@ from ablate.report.html.words import (
     two_lines,
     verdict,
 )
-from ablate.report.printed import SECONDARY_NOTE, comparison_tables, judged_note, reasons, secondary_table
+from ablate.report.printed import (
+    SECONDARY_NOTE,
+    comparison_tables,
+    judged_note,
+    reasons,
+    results_table,
+    secondary_table,
+)
+from ablate.report.remarks import twin_sentence
 from ablate.report.rows import Report, VariantRow
 from ablate.web import Html, element, join
 
@@ -31,6 +38,8 @@ _MIB = 2**20
 
 
 def results(report: Report, places: Places) -> Html:
+    if report.costs_alone:
+        return join([printed(results_table(report)), *_below(report)])
     scale = accuracy_scale(report.variants)
     base = report.baseline_row
     columns = _columns(report)
@@ -267,12 +276,13 @@ def _below(report: Report) -> list[Html]:
         f"{numbers.count(base.param_count)} parameters" if base.param_count else "",
         f"{numbers.macs(base.macs)} MACs" if base.macs else "",
     ]
-    found = [
+    scored = [
         "Accuracy on the test images after the last epoch: mean ± standard deviation over n seeds, below it "
         f"the {level} interval of the mean. In the drawing a large dot is the mean, the line its interval, "
         f"each small dot a seed, the dashed line the mean of {base.name}. Δ: difference from {base.name}, "
         "below it the interval that its verdict rests on."
     ]
+    found = [] if report.costs_alone else scored
     known = " and ".join(cost for cost in costs if cost)
     if known:
         found.append(f"Changes of costs are in percent of what {base.name} costs: {known}.")

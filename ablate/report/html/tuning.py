@@ -1,10 +1,12 @@
-"""The section on `ablate tune`: what was found, from which budget, and where the drawings lie."""
+"""The section on `ablate tune`: what was found, from which budget, and its figures."""
 
 from __future__ import annotations
 
 from ablate.report import tuning
+from ablate.report.html.tuning_charts import NOTE, charts
 from ablate.report.html.words import bullets, notes, table
 from ablate.report.rows import Report
+from ablate.report.tuning import TunedSearch, Tuning
 from ablate.web import Html, element, join
 
 
@@ -12,17 +14,19 @@ def tuning_section(report: Report) -> Html | None:
     found = report.tuning
     if found is None:
         return None
-    parts: list[Html] = [bullets(tuning.answer(search, found.objectives) for search in found.searches)]
-    for search in found.searches:
-        if search.best:
-            header, rows = tuning.settings_table(found, search)
-            parts.append(table(header, rows, label=f"The best settings of {search.start}"))
-        if tuning.explains(search):
-            header, rows = tuning.importance_table(search)
-            parts.append(table(header, rows, label=f"Importances around {search.start}"))
-    drawn = tuning.figures(found)
-    if drawn:
-        links = [element("a", figure.caption, href=f"figures/{figure.name}.svg") for figure in drawn]
-        parts.append(element("p", "Drawn: ", join(links, ", "), ".", class_="note"))
-    parts.append(notes(tuning.notes(found)))
+    said = bullets((tuning.answer(search, found.objectives) for search in found.searches), "findings")
+    return join([said, *(_search(found, search) for search in found.searches), notes(tuning.notes(found))])
+
+
+def _search(found: Tuning, search: TunedSearch) -> Html:
+    parts: list[Html] = [element("h3", search.start)] if len(found.searches) > 1 else []
+    if search.best:
+        header, rows = tuning.settings_table(found, search)
+        parts.append(table(header, rows, label=f"The best settings of {search.start}", left={"Setting"}))
+    if tuning.explains(search):
+        header, rows = tuning.importance_table(search)
+        parts.append(table(header, rows, label=f"Importances around {search.start}", left={"Setting"}))
+    if drawn := charts(found, search):
+        figures = (element("figure", chart) for chart in drawn)
+        parts += [element("div", join(figures), class_="charts"), notes([NOTE])]
     return join(parts)
