@@ -48,6 +48,7 @@ class Wanted:
         for name in self.names:
             if name not in TRACKERS:
                 raise AblateError(f"unknown tracker {name!r}; allowed: {', '.join(TRACKERS)}")
+        for name in self.names:
             if find_spec(TRACKERS[name]) is None:
                 raise MachineError(
                     f"tracking with {name} needs a package that is not installed\n"
