@@ -34,14 +34,18 @@ QUICK_TO_NOTICE = {
 
 
 @pytest.fixture
-def head():
-    """The first node of a cluster, which bears one trial at once."""
+def head(request):
+    """The first node of a cluster, which bears one trial at once, or as many as the test says."""
     pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(
         initialize_head=True,
-        head_node_args={"num_cpus": 1, "include_dashboard": False, "_system_config": QUICK_TO_NOTICE},
+        head_node_args={
+            "num_cpus": getattr(request, "param", 1),
+            "include_dashboard": False,
+            "_system_config": QUICK_TO_NOTICE,
+        },
     )
     yield cluster
     cluster.shutdown()
@@ -178,6 +182,7 @@ def apart(head, tmp_path):
         node.send_signal(signal.SIGTERM)
 
 
+@pytest.mark.parametrize("head", [0], indirect=True)  # every trial goes to the other node
 def test_a_node_that_does_not_see_the_results_gets_and_sends_what_is_needed(head, apart, run_here, recording):
     (study, expected), root = run_here("seeds=1", replace=PRETRAINING), apart.here / "results"
     summary = run_study(
