@@ -23,11 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from made_up_tree import STUDY, write_tree
-from overhead import measure_run
+from overhead import ONE_THREAD, measure_run, train_nothing
 from side_by_side import heading, scratch, table
 from simulated_cluster import Cluster, Course, Load, simulate
 
 from ablate.environment import available_cores
+from ablate.execute import LocalExecutor
 
 MSA = Path(__file__).resolve().parent.parent / "studies" / "msa.yaml"
 TRIALS = (100, 10_000, 1_000_000)
@@ -105,11 +106,14 @@ def measure_size(code: str, trials: int, first: Path | str, second: Path, folder
 def measure_plans(trials: Sequence[int], folder: Path) -> Curve:
     sizes = []
     for count in trials:
-        path = folder / f"plan-{count}.yaml"
+        path, seeds = folder / f"plan-{count}.yaml", _seeds(count)
+        others = "".join(
+            f"  change {n}: {{train.optimizer.lr: {n / 1000}}}\n" for n in range(1, count // seeds)
+        )
         path.write_text(
-            f"name: planned\nbaseline: baseline\nseeds: {count // 2}\n"
+            f"name: planned\nbaseline: baseline\nseeds: {seeds}\n"
             "defaults: {data: {source: digits}, model: {backbone: cnn, args: {width: 0.125}}}\n"
-            "variants: {baseline: {}, wider: {model.args.width: 0.25}}\n",
+            f"variants:\n  baseline: {{}}\n{others}",
             encoding="utf-8",
         )
         sizes.append(measure_size(_PLAN, count, path, folder / "nothing", folder))
@@ -120,10 +124,15 @@ def measure_reports(trials: Sequence[int], folder: Path) -> Curve:
     sizes = []
     for count in trials:
         root = folder / f"tree-{count}"
-        seeds = min(SEEDS, max(2, count // 4))
+        seeds = _seeds(count)
         write_tree(root, max(4, count // seeds), seeds)
         sizes.append(measure_size(_REPORT, max(4, count // seeds) * seeds, STUDY, root, folder))
     return Curve(sizes)
+
+
+def _seeds(trials: int) -> int:
+    """As few variants as a made-up tree takes, and no more seeds than a real study would have."""
+    return min(SEEDS, max(2, trials // 4))
 
 
 def measure_trial(folder: Path, epochs: int | None) -> list[tuple[str, int, int]]:
@@ -254,7 +263,8 @@ def main() -> None:
     with scratch() as name:
         folder = Path(name)
         (folder / "run").mkdir()
-        run = measure_run(40 if asked.quick else 1000, available_cores(), folder / "run")
+        pool = LocalExecutor(available_cores(), ONE_THREAD, initializer=train_nothing)
+        run = measure_run(40 if asked.quick else 1000, pool, folder / "run")
         driver_s = run.overhead_ms / 1000
         files = measure_trial(folder / "trained", 1 if asked.quick else None)
         plans, reports = measure_plans(trees, folder), measure_reports(trees, folder)
