@@ -265,7 +265,7 @@ class StudyPlan(Record):
     analysis_hash: str  # SHA-256 of claims and analysis, so that a later change shows
     planned: str  # ISO 8601, UTC: when this hash was first written
     data: dict[str, Any]  # source, fingerprint, classes, train/validation/test counts, image shape
-    recipe: dict[str, Any]  # the defaults' train and data settings, for captions
+    recipe: dict[str, Any]  # the baseline's train and data settings, for captions
     looks: tuple[Look, ...] = ()
     # When each claim, the analysis and the number of seeds were first written: keys of
     # `ablate.store.first_written` -> ISO 8601, UTC. Empty in plans of before it was kept.

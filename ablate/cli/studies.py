@@ -159,8 +159,13 @@ def validate(study: StudyArgument, overrides: Overrides = None) -> None:
     variants, first = len(expansion.variants) + len(controls), len(expansion.pretraining) * len(loaded.seeds)
     before = f", after {first} of pretraining" if first else ""
     typer.echo(
-        f"{study} is valid: {variants} variants × {len(loaded.seeds)} seeds = "
-        f"{variants * len(loaded.seeds)} trials{before}; places and shapes are found by `ablate plan`"
+        f"{study} is valid: {_count(variants, 'variant')} × {_count(len(loaded.seeds), 'seed')} = "
+        f"{_count(variants * len(loaded.seeds), 'trial')}{before}; "
+        "places and shapes are found by `ablate plan`"
     )
     for problem in unsupported(loaded):
         typer.echo(f"note: {problem}", err=True)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number != 1 else ''}"

@@ -112,7 +112,7 @@ def tune(
     if summary.report is not None and summary.exit_code != 130:
         track_afterwards(Store(output), loaded.name, wanted, say=display.note)
     if promote is not None and summary.report is not None and summary.exit_code != 130:
-        path = promote_best(loaded, promote, output=output)
+        path = promote_best(loaded, promote, output=output, say=typer.echo)
         typer.echo(f"promoted: {path}\nnext: {run_command(loaded, path, output)}")
     if summary.report is not None and not quiet:
         try:

@@ -46,6 +46,10 @@ class Display(Protocol):
 
     def note(self, text: str) -> None: ...
 
+    def failed(self, text: str) -> None:
+        """What is no trial of the results tree failed, such as a setting of a search."""
+        ...
+
     def end(self, message: str, report: str) -> None:
         """message: the run in a few lines. report: the path of the report, empty where none was written."""
         ...
@@ -64,6 +68,9 @@ class NullDisplay:
         pass
 
     def note(self, text: str) -> None:
+        pass
+
+    def failed(self, text: str) -> None:
         pass
 
     def end(self, message: str, report: str) -> None:

@@ -36,6 +36,9 @@ class QuietDisplay(NullDisplay):
             for line in outcome_lines(self._counter.opening, trial, record):
                 self._err.print(Text(line), soft_wrap=True)
 
+    def failed(self, text: str) -> None:
+        self._err.print(Text(text), soft_wrap=True)
+
     def end(self, message: str, report: str) -> None:
         for line in failure_lines(self._counter.failures):
             self._err.print(Text(line), soft_wrap=True)
@@ -67,6 +70,9 @@ class PlainDisplay:
             self._print(line)
 
     def note(self, text: str) -> None:
+        self._print(text)
+
+    def failed(self, text: str) -> None:
         self._print(text)
 
     def end(self, message: str, report: str) -> None:
@@ -135,6 +141,9 @@ class LiveDisplay:
 
     def note(self, text: str) -> None:
         self._out.print(Text(text), soft_wrap=True)
+
+    def failed(self, text: str) -> None:
+        self._print_failure([text])
 
     def end(self, message: str, report: str) -> None:
         self._stop()

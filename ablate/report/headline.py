@@ -54,6 +54,12 @@ def open_report(report: Report) -> Opening:
         findings = of_variants(ready, report.baseline_row)
         if not findings:
             alone = f"{report.baseline} stands alone: there is nothing to compare it with."
+            if waiting := [row.name for row in main_variants(report)]:
+                have = "has" if len(waiting) == 1 else "have"
+                alone = (
+                    f"Nothing can be compared with {report.baseline} yet: {listed(waiting)} {have} no "
+                    "finished trial."
+                )
             return Opening(alone, others=tuple(remarks(report)))
         answer = answer_of_variants(report, findings)
         basis = basis_of_variants(report, findings)

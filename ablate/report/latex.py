@@ -50,6 +50,7 @@ def render_latex(report: Report) -> str:
             *_list(opening.others),
             "",
             *tables,
+            *([tex(settings), ""] if (settings := tuning.settings_line(report.promoted)) else []),
             *figures,
             "\\clearpage",
             *_tuning_section(report),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from ablate.report import claim_text, controls, cost_text, looks, missing, numbers, pretraining, tuning
@@ -32,6 +32,25 @@ from ablate.report.remarks import twin_sentence
 from ablate.report.rows import EffectRow, Report, SweepRows
 
 Row = Sequence[str]
+
+
+def text(plain: str) -> str:
+    """Plain text as markdown: no name of a study's can become a cell, a link, emphasis or HTML."""
+    return _escaped(" ".join(plain.split()))
+
+
+def _escaped(plain: str) -> str:
+    escaped = re.sub(r"([\\`*_|~]|<(?! ))", r"\\\1", plain.replace("&", "&amp;"))
+    return escaped.replace("](", "]\\(")
+
+
+def with_code(plain: str) -> str:
+    """The same, where what stands between two backticks is code; in there nothing becomes anything else."""
+    parts = " ".join(plain.split()).split("`")
+    if len(parts) % 2 == 0 or not all(parts[1:-1]):
+        return text(plain)
+    # Blanks at the ends of a part are kept, which `text` would take away.
+    return "".join(f"`{part}`" if at % 2 else _escaped(part) for at, part in enumerate(parts))
 
 
 def render_markdown(report: Report) -> str:
@@ -100,6 +119,7 @@ def _results(report: Report) -> str:
     if warnings:
         notes.append(f"Warnings: {'. '.join(warnings)}.")
     notes += [twin_sentence(row) for row in report.twins]
+    notes += filter(None, [tuning.settings_line(report.promoted)])
     return _section(
         "Results", _printed(results_table(report)), *map(text, notes), _figure(report, "accuracy")
     )
@@ -208,7 +228,7 @@ def _tuning(report: Report) -> str:
         if tuning.explains(search):
             parts.append(write(*tuning.importance_table(search)))
     parts += [_figure(report, figure.name) for figure in tuning.figures(found)]
-    return _section("Tuning", *parts, _bullets(tuning.notes(found)))
+    return _section("Tuning", *parts, _bullets(tuning.notes(found), with_code))
 
 
 def _pretraining(report: Report) -> str:
@@ -246,8 +266,8 @@ def _section(title: str, *parts: str) -> str:
     return "\n\n".join([f"## {text(title)}", *(part for part in parts if part)])
 
 
-def _bullets(sentences: Iterable[str]) -> str:
-    return "\n".join(f"- {text(sentence)}" for sentence in sentences)
+def _bullets(sentences: Iterable[str], write: Callable[[str], str] = text) -> str:
+    return "\n".join(f"- {write(sentence)}" for sentence in sentences)
 
 
 def _figure(report: Report, name: str) -> str:
@@ -272,9 +292,3 @@ def _table(header: Row, rows: Sequence[Row]) -> str:
     words |= {*cost_text.FRONTS_HEADER, "Machine"}
     table = as_table("", "", header, rows)
     return _printed(replace(table, left=table.left | words))
-
-
-def text(plain: str) -> str:
-    """Plain text as markdown: no name of a study's can become a cell, a link, emphasis or HTML."""
-    escaped = re.sub(r"([\\`*_|~]|<(?! ))", r"\\\1", " ".join(plain.replace("&", "&amp;").split()))
-    return escaped.replace("](", "]\\(")

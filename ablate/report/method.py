@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from ablate.record import Environment
-from ablate.report import numbers
+from ablate.report import numbers, tuning
 from ablate.report.rows import Report
+from ablate.spec.checks import at
 
 # What may differ in the markdown of two equal runs: lines that start so, and tables between these two.
 MEASURED_PREFIX = "Measured: "
 MEASURED_START, MEASURED_END = "<!-- measured -->", "<!-- /measured -->"
+
+MOST_SETTINGS = 24  # variants whose settings a line holds
 
 _TESTS = {
     "welch": "Welch's t test",
@@ -42,8 +45,8 @@ def method_lines(report: Report) -> list[str]:
     """Plain text, one line a topic."""
     if report.costs_alone:
         return [_input(report.data), *filter(None, [_costs(report)])]
-    lines = [_data(report.data, report.recipe.get("data", {})), _recipe(report.recipe.get("train", {}))]
-    lines += [_seeds(report), _test(report), _families(report), _costs(report)]
+    lines = [_data(report.data, report.recipe.get("data", {})), _recipe(report)]
+    lines += [_of_their_own(report), _seeds(report), _test(report), _families(report), _costs(report)]
     lines += [_environment(environment, trials) for environment, trials in report.environments]
     return [line for line in lines if line]
 
@@ -61,7 +64,7 @@ def in_brief(report: Report) -> str:
         for key, purpose in (("train_count", "training"), ("test_count", "test"))
         if report.data.get(key) is not None
     ]
-    recipe = _brief_recipe(report.recipe.get("train") or {})
+    recipe = _brief_recipe(report)
     machines = dict.fromkeys(
         f"{environment.device_name} ({environment.device}), torch {environment.torch}"
         for environment, _ in report.environments
@@ -69,7 +72,7 @@ def in_brief(report: Report) -> str:
     return "; ".join(
         part
         for part in (
-            f"n = {seeds} seeds ({', '.join(map(str, report.seeds))})",
+            f"n = {seeds} seed{'' if seeds == '1' else 's'} ({', '.join(map(str, report.seeds))})",
             f"{source} ({', '.join(images)} images)" if images else str(source),
             recipe,
             " and ".join(machines),
@@ -78,13 +81,14 @@ def in_brief(report: Report) -> str:
     )
 
 
-def _brief_recipe(train: Mapping[str, Any]) -> str:
+def _brief_recipe(report: Report) -> str:
+    train = report.recipe.get("train") or {}
     if not train:
         return ""
     optimizer, schedule = train.get("optimizer") or {}, train.get("schedule") or {}
     return (
-        f"{_length(train)}, batches of {train.get('batch_size')}, {optimizer.get('name')} at "
-        f"{optimizer.get('lr')}, schedule {schedule.get('name')}, precision {train.get('precision')}"
+        f"{_length(train)}, batches of {train.get('batch_size')}, {_optimizer(report, optimizer)}, "
+        f"schedule {schedule.get('name')}, precision {train.get('precision')}"
     )
 
 
@@ -141,14 +145,15 @@ def _data(data: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     return f"{', '.join(details)}; augmentation: {said or 'none'}.{fingerprint}"
 
 
-def _recipe(train: Mapping[str, Any]) -> str:
+def _recipe(report: Report) -> str:
+    train = report.recipe.get("train", {})
     if not train:
         return ""
     optimizer, schedule = train.get("optimizer") or {}, train.get("schedule") or {}
     parts = [
         _length(train),
         f"batches of {train.get('batch_size')}",
-        f"{optimizer.get('name')} at {optimizer.get('lr')}, weight decay {optimizer.get('weight_decay', 0)}",
+        f"{_optimizer(report, optimizer)}, weight decay {optimizer.get('weight_decay', 0)}",
         _named("schedule", schedule),
         *(
             f"{key.replace('_', ' ')} {train[key]}"
@@ -160,6 +165,30 @@ def _recipe(train: Mapping[str, Any]) -> str:
         f"precision {train.get('precision')}",
     ]
     return f"Recipe (a variant may differ where its settings say so): {', '.join(parts)}."
+
+
+def _optimizer(report: Report, optimizer: Mapping[str, Any]) -> str:
+    """With its learning rate, where all variants have the same."""
+    if any("train.optimizer.lr" in row.settings for row in report.variants):
+        return f"{optimizer.get('name')} (learning rate: see the settings)"
+    return f"{optimizer.get('name')} at {optimizer.get('lr')}"
+
+
+def _of_their_own(report: Report) -> str:
+    """What variants have another value of than the baseline, in training."""
+    own = {
+        row.name: {key: value for key, value in row.settings.items() if key.startswith("train.")}
+        for row in report.variants
+    }
+    keys = dict.fromkeys(key for settings in own.values() for key in settings)
+    if not keys:
+        return ""
+    train = report.recipe.get("train", {})
+    base = {key: at(train, *key.split(".")[1:]) for key in keys}
+    told = [f"{report.baseline}: {tuning.in_words(base)}"]
+    told += [f"{name}: {tuning.in_words(settings)}" for name, settings in own.items() if settings]
+    rest = f"; and {len(told) - MOST_SETTINGS} more" if len(told) > MOST_SETTINGS else ""
+    return f"Settings in training that differ: {'; '.join(told[:MOST_SETTINGS])}{rest}."
 
 
 def _length(train: Mapping[str, Any]) -> str:
@@ -185,9 +214,9 @@ def _named(what: str, settings: Mapping[str, Any]) -> str:
 
 
 def _seeds(report: Report) -> str:
-    seeds = ", ".join(map(str, report.seeds))
+    seeds = f"Seed{'' if len(report.seeds) == 1 else 's'} {', '.join(map(str, report.seeds))}"
     return (
-        f"Seeds {seeds}, shared by all variants. Accuracy is that of the test images after the last epoch; "
+        f"{seeds}, shared by all variants. Accuracy is that of the test images after the last epoch; "
         "the test set was read once, after fitting, and chose nothing. A trial at or below chance + 3 "
         "standard errors did not learn: it is counted and named."
     )

@@ -63,6 +63,11 @@ def confidence(judgement: Judgement) -> str:
     return f"{100 * judgement.confidence:.2f} %{' (TOST)' if judgement.by_equivalence else ''}"
 
 
+def counted(number: int, what: str) -> str:
+    """1 seed, 5 seeds."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def seeds(count: int | None, std: float) -> str:
     """Seeds per variant; beyond what anybody trains the number itself says nothing."""
     if count is None or count > MANY_SEEDS:

@@ -52,7 +52,7 @@ def judged_header(report: Report) -> tuple[str, ...]:
 
 def judged(judgement: Judgement) -> tuple[str, ...]:
     """The cells under `judged_header`."""
-    if not min(judgement.evidence.n, judgement.evidence.n_against):
+    if verdict_between(judgement) == NO_RUN:
         return (*(numbers.NONE,) * 5, NO_RUN, *(numbers.NONE,) * 3)
     star = "*" if judgement.std_assumed else ""
     seeds = [numbers.seeds(n, judgement.std) for n in (judgement.seeds, judgement.seeds_to_decide)]
@@ -66,6 +66,10 @@ def judged(judgement: Judgement) -> tuple[str, ...]:
         numbers.points(judgement.mde) if judgement.mde < float("inf") else numbers.NONE,
         *(seeds_said if seeds_said == numbers.NONE else f"{seeds_said}{star}" for seeds_said in seeds),
     )
+
+
+def verdict_between(judgement: Judgement) -> str:
+    return judgement.verdict if min(judgement.evidence.n, judgement.evidence.n_against) else NO_RUN
 
 
 def judged_note(report: Report, judgements: Iterable[Judgement]) -> str:

@@ -47,7 +47,7 @@ def count_all(plan: Plan, display: Display) -> None:
     around = Surroundings(plan.store, plan.device)
     lacking = [variant for variant in plan.variants if _record(plan, variant.name) is None]
     if lacking:
-        display.note(f"counting the parameters and MACs of {len(lacking)} variants")
+        display.note(f"counting the parameters and MACs of {_variants(lacking)}")
     for variant in lacking:
         images = plan.images[variant.name]
         cost = measure_cost(
@@ -79,7 +79,8 @@ def measure_together(plan: Plan, display: Display) -> None:
             subjects.append(subject)
     if not subjects or (not told and timed_together(records)):
         return
-    display.note(f"measuring the latency of {len(subjects)} variants, in turns")
+    turns = ", in turns" if len(subjects) > 1 else ""
+    display.note(f"measuring the latency of {_variants(subjects)}{turns}")
     try:
         bench = measure(subjects, conditions, known=footprints)
     except StoreError:
@@ -90,6 +91,10 @@ def measure_together(plan: Plan, display: Display) -> None:
     write_costs(plan.store, bench, subjects)
     for sign in bench.contention[:1]:
         display.note(f"latencies are less than certain: {sign}")
+
+
+def _variants(found: Sequence[object]) -> str:
+    return f"{len(found)} variant{'s' if len(found) != 1 else ''}"
 
 
 def timed_together(records: Sequence[CostRecord]) -> bool:

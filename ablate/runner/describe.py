@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sized
 from typing import Any
 
 from ablate.errors import AblateError
@@ -57,13 +58,28 @@ def plan_text(plan: Plan, *, estimate: bool = False, tell: Teller = NOBODY) -> s
     parts = [_heading(plan), _table(plan), *_pretraining(plan), *stale(plan)]
     notes = [f"{name}: {note}" for name, found in plan.inspections.items() for note in found.notes]
     parts += [f"note: {note}" for note in (*plan.warnings, *notes)]
+    parts += [f"note: {note}" for note in sharing(plan)]
     if estimate and plan.wanted:
         from ablate.environment import available_cores
 
-        processes = plan.wanted[0].job.environment.processes
+        processes = _processes(plan)
         workers = max(1, available_cores() // processes) if plan.device == "cpu" else 1
-        parts.append(_time(plan, workers, tell) + (", one process a trial" if processes > 1 else ""))
+        alone = "; a step was timed in one process, and what sharing it gains or costs is not in it"
+        parts.append(_time(plan, workers, tell) + (alone if processes > 1 else ""))
     return "\n".join(part for part in parts if part)
+
+
+def sharing(plan: Plan) -> list[str]:
+    """A sentence where several processes train each trial."""
+    processes = _processes(plan)
+    if processes == 1:
+        return []
+    where = "on the CPU" if plan.device == "cpu" else "with a GPU each"
+    return [f"each trial is trained by {processes} processes {where}, which share every batch"]
+
+
+def _processes(plan: Plan) -> int:
+    return plan.wanted[0].job.environment.processes if plan.wanted else 1
 
 
 def _time(plan: Plan, workers: int, tell: Teller) -> str:
@@ -87,16 +103,23 @@ def _heading(plan: Plan) -> str:
     first = f", after {before} of pretraining" if before else ""
     if not plan.trials:
         shape = "×".join(map(str, data["image_shape"]))
-        return f"{title}{len(plan.variants)} variants, {shape} images: costs alone, nothing to train\n"
-    asked = f"{len(plan.variants)} variants × {len(plan.record.seeds)} seeds = {own} trials"
+        return f"{title}{_count(plan.variants, 'variant')}, {shape} images: costs alone, nothing to train\n"
+    asked = (
+        f"{_count(plan.variants, 'variant')} × {_count(plan.record.seeds, 'seed')} = "
+        f"{own} trial{'s' if own != 1 else ''}"
+    )
     if plan.record.until_decided is not None:
-        asked = f"{len(plan.variants)} variants, seeds until decided: {own} trials so far"
+        asked = f"{_count(plan.variants, 'variant')}, seeds until decided: {own} trials so far"
     return (
         f"{title}{data['source']}: {data['train_count']:,} images to train, {data['validation_count']:,} to "
         f"validate, {data['test_count']:,} to test\n"
         f"{asked}{first}: "
         f"{states['done']} done{failed}, {len(plan.wanted)} to train\n"
     )
+
+
+def _count(found: Sized, what: str) -> str:
+    return f"{len(found)} {what}{'s' if len(found) != 1 else ''}"
 
 
 def _pretraining(plan: Plan) -> list[str]:

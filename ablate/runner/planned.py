@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ablate.record import PlannedControl, PlannedLooks, PlannedVariant, StudyPlan
 from ablate.runner.trials import Trial
-from ablate.spec import Study
+from ablate.spec import Settings, Study
 from ablate.variants import Expansion, Variant, canonical, cost_id, source_fingerprints
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def record_of(
         analysis_hash=hashlib.sha256(content.encode()).hexdigest(),
         planned=datetime.now(UTC).isoformat(timespec="milliseconds"),
         data=_data(expansion.variants[0], images[expansion.variants[0].name], trains=bool(trials)),
-        recipe=_recipe(study, of[study.baseline]),
+        recipe=_recipe(expansion.variants[0].settings, of[study.baseline]),
         until_decided=until_decided,
     )
 
@@ -136,9 +136,10 @@ def _counts(baseline: Variant, images: Images) -> dict[str, int]:
     }
 
 
-def _recipe(study: Study, trials: Sequence[Trial]) -> dict[str, Any]:
-    """trials: of the baseline; none in a study of costs alone, whose precision nothing resolves."""
-    plain = canonical(study.defaults)
-    if study.defaults.train.precision == "auto" and trials:
+def _recipe(settings: Settings, trials: Sequence[Trial]) -> dict[str, Any]:
+    """settings, trials: of the baseline, from which those of all others are told as differences; no trials
+    in a study of costs alone, whose precision nothing resolves."""
+    plain = canonical(settings)
+    if settings.train.precision == "auto" and trials:
         plain["train"]["precision"] = trials[0].job.identity["precision"]
     return {"data": plain["data"], "train": plain["train"]}

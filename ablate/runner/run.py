@@ -14,7 +14,7 @@ from ablate.errors import StoreError
 from ablate.execute import Executor, InlineExecutor, Outcome
 from ablate.record import TrialRecord
 from ablate.runner.costs import measure_costs
-from ablate.runner.describe import plan_text, stale
+from ablate.runner.describe import plan_text, sharing, stale
 from ablate.runner.executors import ExecutorOptions, Need, make_executor
 from ablate.runner.gpus import largest_peak_bytes
 from ablate.runner.inspection import load_torch
@@ -148,7 +148,6 @@ def run_study(
         except StoreError as error:
             summary = _summary(plan, ended, None, STOPPED, others.finished, stopped_by=error)
         tracking.finish(AT_AN_INTERRUPT_S)
-        summary = replace(summary, message="\n".join([summary.message, *tracking.shown_by]))
         display.end(summary.message, str(summary.report or ""))
     return summary
 
@@ -206,7 +205,7 @@ def _train(
     workers = pool.workers if watched else 1  # no cluster is asked for nothing; it may end with fewer
     display.start(Opening(plan.study.name, len(plan.selected), done, watched, workers, plan.store))
     told_before = bool(ended)  # by an earlier stage
-    for note in () if told_before else (*plan.warnings, *stale(plan), *_skipped(plan)):
+    for note in () if told_before else (*sharing(plan), *plan.warnings, *stale(plan), *_skipped(plan)):
         display.note(f"note: {note}")
     own_process = not isinstance(pool, InlineExecutor)
     work: list[Job] = []

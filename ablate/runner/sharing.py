@@ -18,8 +18,13 @@ def refuse_device(device: str, asked: str, processes: int, *, elsewhere: bool) -
 
     device: as it was resolved; asked: as the user named it. elsewhere: the trials run on other machines.
     """
-    if processes == 1 or device == "cpu":
+    if processes == 1 or (device == "cpu" and asked != "auto"):
         return
+    if device == "cpu":
+        raise MachineError(
+            f"{OPTION} {processes}: there is no GPU here\n"
+            f"    use --device cpu to try it in {processes} processes on the CPU"
+        )
     if not device.startswith("cuda"):
         raise MachineError(f"{OPTION} {processes}: there is one {device} device\n    use {OPTION} 1")
     if asked.startswith("cuda:"):

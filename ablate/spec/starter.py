@@ -45,6 +45,11 @@ designs:                                 # all combinations of named switches
     from: msa
     switches: {{channel: model.attention.args.channel, spatial: model.attention.args.spatial}}
 analysis: {{test: welch, correction: holm, margin: 0.5, level: 0.05}}
+# tune:                                  # `ablate tune` chooses settings, on seeds of its own
+#   from: msa
+#   space: {{model.attention.args.reduction: [4, 8, 16, 32]}}
+#   also: [baseline]                     # the same budget, over what exists for it
+#   seeds: 2
 """
 
 

@@ -67,14 +67,21 @@ class EventFiles:
         return self._store.confined(self.root.joinpath(*above, f"seed-{trial.seed}"))
 
     def is_settled(self, trial: TrackedTrial, mark: str) -> bool:
+        return self._settled(trial, mark) is not None
+
+    def _settled(self, trial: TrackedTrial, mark: str) -> Path | None:
+        """The file that holds all that this mark stands for."""
         content = read_bytes(self.folder(trial) / _STATE)
         try:
             said = json.loads(content or b"{}")
-            return bool(said["mark"] == mark and (self.folder(trial) / said["file"]).is_file())
+            path = self.folder(trial) / said["file"]
+            return path if said["mark"] == mark and path.is_file() else None
         except (ValueError, TypeError, KeyError):
-            return False
+            return None
 
     def write(self, snapshot: Snapshot) -> None:
+        if self._add_costs(snapshot):
+            return
         wanted = snapshot.curves | {
             name: {0: Point(value, snapshot.ended_s)} for name, value in snapshot.costs.items()
         }
@@ -86,6 +93,21 @@ class EventFiles:
             self._append(known, gap, snapshot)
         if snapshot.ended:
             self._settle(snapshot, known)
+
+    def _add_costs(self, snapshot: Snapshot) -> bool:
+        """Costs are measured when the trials have ended, and go behind what is settled: to write everything
+        anew for them would leave an emptied file beside every one."""
+        path = self._settled(snapshot.trial, snapshot.mark_before_costs)
+        if path is None or not snapshot.costs or snapshot.trial.id in self._files:
+            return False
+        state = path.parent / _STATE
+        # Only a file that is whole is settled, and torn in between this one is not.
+        state.unlink()
+        costs = {name: {0: Point(value, snapshot.ended_s)} for name, value in snapshot.costs.items()}
+        with path.open("ab") as file:
+            file.write(_packed([*_scalars(costs), _words(snapshot)]))
+        self._note_settled(snapshot, path.name)
+        return True
 
     def _append(self, known: _Open, gap: Curves, snapshot: Snapshot) -> None:
         events = [*_scalars(gap), *([_end(snapshot)] if snapshot.ended else [])]
@@ -116,6 +138,9 @@ class EventFiles:
     def _settle(self, snapshot: Snapshot, known: _Open) -> None:
         name = Path(known.file.name).name
         self._drop(snapshot.trial.id)
+        self._note_settled(snapshot, name)
+
+    def _note_settled(self, snapshot: Snapshot, name: str) -> None:
         state = {"trial": snapshot.trial.id, "mark": snapshot.mark, "file": name}
         write_text(self.folder(snapshot.trial) / _STATE, f"{json.dumps(state)}\n", durable=False)
 
@@ -193,6 +218,13 @@ def _end(snapshot: Snapshot) -> Any:
     )
     summary.value.extend(_text("trial", _table(snapshot)).value)
     return Event(wall_time=snapshot.ended_s, step=1, summary=summary)
+
+
+def _words(snapshot: Snapshot) -> Any:
+    """The trial in words once more, now that they say more, behind those of its end."""
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    return Event(wall_time=snapshot.ended_s, step=2, summary=_text("trial", _table(snapshot)))
 
 
 def _text(tag: str, markdown: str) -> Any:

@@ -108,17 +108,10 @@ class Tracking:
         ]
         self._note = note
 
-    @property
-    def shown_by(self) -> list[str]:
-        """A line a tracker: the command that shows what it has."""
-        return [
-            f"{follower.channel.tracker.name}: {follower.channel.tracker.shown_by}"
-            for follower in self._followers
-        ]
-
     def start(self) -> None:
-        for line in self.shown_by:
-            self._note(line)
+        """Says once, while there is something to watch, by which command each tracker is looked at."""
+        for follower in self._followers:
+            self._note(f"{follower.channel.tracker.name}: {follower.channel.tracker.shown_by}")
         for follower in self._followers:
             follower.start()
 

@@ -39,7 +39,10 @@ class TrackedTrial:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """stopped: begun, and trained by nobody now; the next run goes on with it. mark: see `mark_of`."""
+    """stopped: begun, and trained by nobody now; the next run goes on with it. mark: see `mark_of`.
+
+    mark_before_costs: the mark that it had, or would have had, while nothing was measured of its costs.
+    """
 
     trial: TrackedTrial
     state: State
@@ -50,6 +53,7 @@ class Snapshot:
     ended_s: float
     costs: dict[str, float] = field(default_factory=dict)
     mark: str = ""
+    mark_before_costs: str = ""
 
     @property
     def ended(self) -> bool:
@@ -149,6 +153,7 @@ def take(
         ended_s=ended_s,
         costs={} if cost is None else cost_figures(cost),
         mark=mark_of(trial, record, cost),
+        mark_before_costs=mark_of(trial, record, None),
     )
 
 

@@ -16,6 +16,7 @@ from ablate.report.tuning import shown
 from ablate.runner import Plan
 from ablate.spec.tune import Tune
 from ablate.store import write_text
+from ablate.tune.beside import standing
 from ablate.tune.storage import Place
 from ablate.tune.summary import best_trials
 
@@ -64,6 +65,10 @@ def search_rows(search: Search) -> dict[str, Any]:
         "best": [trial.number for trial in best_trials(search)],
         "importances": {metric: _importances(search, place) for place, metric in _metrics(search)},
         "trials": [_trial(search, trial) for trial in trials],
+        "others": [
+            {"settings": count, "space": space}
+            for count, space in standing(search.storage, search.study_name).others
+        ],
     }
 
 

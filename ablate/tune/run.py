@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
 
 from ablate.clean import remove_left_over
 from ablate.display import Display, NullDisplay
@@ -17,14 +20,14 @@ from ablate.runner.executors import ExecutorOptions, Need, make_executor
 from ablate.runner.interrupts import INTERRUPTED, interruptible
 from ablate.runner.losses import RETRIES
 from ablate.spec import Study
-from ablate.spec.settings import Settings
 from ablate.spec.tune import Tune
+from ablate.tune.beside import standing
 from ablate.tune.objective import MEASURED, Costs, Limits
 from ablate.tune.outcomes import file_outcome, when_lost
 from ablate.tune.rows import write_rows
-from ablate.tune.search import Search, search_name
+from ablate.tune.search import Search
 from ablate.tune.space import Space
-from ablate.tune.start import check, costs_of, described, notes_on, starts_of
+from ablate.tune.start import check, costs_of, described, name_of, notes_on, starts_of
 from ablate.tune.storage import Beat, Owner, Place
 from ablate.tune.summary import TuneSummary, line_of, stopped, summarise
 from ablate.tune.work import Setting, Work, run_setting
@@ -87,7 +90,7 @@ def tune_study(
     starts, costs, limits = starts_of(plan, tune), costs_of(plan), _limits(plan, tune)
     check(plan, tune, starts, costs, limits)
     if dry_run:
-        message = described(plan, tune, starts, place)
+        message = described(plan, tune, starts, place, costs, limits)
         display.end(message, "")
         return TuneSummary(0, 0, 0, None, message)
     pool = make_executor(
@@ -165,27 +168,18 @@ def _searched(tuning: _Tuning, starts: list[tuple[str, Space]]) -> TuneSummary:
 
 def _search(tuning: _Tuning, name: str, space: Space, storage: Any) -> Search:
     plan, tune, costs = tuning.plan, tuning.tune, tuning.costs
-    seeds = tune.seeds_beside(plan.study.seeds)
-    content = [
-        Settings.model_validate(space.base).model_dump(mode="json"),
-        {key: found.model_dump(mode="json") for key, found in sorted(space.dimensions.items())},
-        sorted(seeds),
-        dict(tune.objectives),
-        [constraint.text for constraint in tune.constraints],
-        plan.record.data,
-    ]
     return Search(
         tune=tune,
         name=name,
         space=space,
-        seeds=seeds,
+        seeds=tune.seeds_beside(plan.study.seeds),
         around=costs.around,
         limits=tuning.limits,
         costs=costs,
         place=tuning.place,
         storage=storage,
         owner=Owner.of_this_process(),
-        study_name=search_name(plan.study.name, name, content),
+        study_name=name_of(plan, tune, name, space),
         own_process=not isinstance(tuning.pool, InlineExecutor),
         retry_failed=tuning.retry_failed,
     )
@@ -194,9 +188,9 @@ def _search(tuning: _Tuning, name: str, space: Space, storage: Any) -> Search:
 def _run(tuning: _Tuning, search: Search) -> None:
     """Until all that were asked for have ended, here or in a process beside this one."""
     display, waiting = tuning.display, False
-    before = search.finished()
-    if before:
-        display.note(f"{search.name}: {before} of {search.asked} trials were there already")
+    search.on_unfit = partial(_tell, tuning, search)
+    if said := standing(search.storage, search.study_name).sentence(search.asked):
+        display.note(f"{search.name}: {said}")
     while True:
         _train(tuning, search)
         if tuning.over:
@@ -225,11 +219,19 @@ def _train(tuning: _Tuning, search: Search) -> None:
         for outcome in pool.run(run_setting, work, retries=RETRIES, on_loss=lost, on_note=display.note):
             trial = file_outcome(search, outcome)
             work.ended += 1
-            display.note(f"[{search.finished():3}/{search.asked}] {search.name}: {line_of(search, trial)}")
+            _tell(tuning, search, trial)
         whole = True
     finally:
         if not whole:
             pool.cancel()
+
+
+def _tell(tuning: _Tuning, search: Search, trial: FrozenTrial) -> None:
+    """Under the number that the report has it by."""
+    display = tuning.display
+    tell = display.failed if trial.state == TrialState.FAIL else display.note
+    count = f"[{search.finished():3}/{search.asked}]"
+    tell(f"{count} {search.name}, trial {trial.number}: {line_of(search, trial)}")
 
 
 def _write(plan: Plan, tune: Tune, searches: list[Search], place: Place) -> Path | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from ablate.errors import AblateError
 from ablate.failures import headline
 from ablate.record import TrialRecord
-from ablate.report.tuning import in_words
+from ablate.report.tuning import in_one_line, in_words
 from ablate.runner.job import Job, mark_of
 from ablate.runner.surroundings import Surroundings, keeping_last_weights
 from ablate.spec.names import pretraining_of
@@ -42,7 +42,8 @@ class Search:
     """Around one start. name: of the start, as reports say it. seeds: of tuning. own_process: of its workers.
 
     retry_failed: settings that failed before are begun once more, each as another trial in place of the one.
-    asked: trials of Optuna's that there are to be in the end, whoever trains them.
+    asked: trials of Optuna's that there are to be in the end, whoever trains them. on_unfit: told of settings
+    that failed without being trained.
     """
 
     tune: Tune
@@ -59,6 +60,7 @@ class Search:
     own_process: bool = True
     retry_failed: bool = False
     signs: Signs = field(default_factory=Signs)
+    on_unfit: Callable[[FrozenTrial], None] = lambda _: None
 
     def __post_init__(self) -> None:
         self.points = self.space.points()
@@ -84,6 +86,8 @@ class Search:
                 directions=list(self.tune.objectives.values()),
                 load_if_exists=True,
             )
+            if "space" not in self.study.user_attrs:
+                self.study.set_user_attr("space", self.space.in_words())
             names = list(self.tune.objectives)
             if self.study.metric_names != names:
                 self.study.set_metric_names(names)
@@ -188,11 +192,12 @@ class Search:
             counts = self.known(settings, point)
             trial.set_user_attr("counts", counts)
             if any(excess > 0 for excess in self.limits.excess(counts)):
-                self._fail(trial.number, f"{ATTEMPTS} draws found no setting that keeps the constraints")
+                why = f"{ATTEMPTS} draws found no setting that keeps the constraints"
+                self.on_unfit(self._fail(trial.number, why))
                 return None
             jobs, before = self._jobs(settings)
         except (AblateError, ValidationError) as error:
-            self._fail(trial.number, str(error))
+            self.on_unfit(self._fail(trial.number, in_one_line(str(error))))
             return None
         trial.set_user_attr("trials", {str(job.seed): job.trial_id for job in jobs})
         stopping = None

@@ -18,6 +18,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from ablate.report.tuning.words import short_names, shown
 from ablate.spec.checks import at
 from ablate.spec.dotted import lay_over
 from ablate.spec.layers import faults_of_layer
@@ -101,6 +102,18 @@ class Space:
             some[key] = found if key.startswith(("model.", "data.")) else found[:1]
         return list(itertools.islice(self._extended({}, list(self.dimensions), some), MAX_SIZES))
 
+    def branches(self) -> Iterator[Point]:
+        """A choice of all that others hang on, for each way in which they may exist together."""
+        choosers = [key for key in self.dimensions if key in _CHOOSERS]
+        choices = {key: _some(self.dimensions[key])[:MAX_POINTS] for key in choosers}
+        return self._extended({}, choosers, choices)
+
+    def one_by_one(self) -> Iterator[Point]:
+        """Points of one choice: each value of a list, each end of a range, of what makes a network."""
+        for key, found in self.dimensions.items():
+            if key.startswith(("model.", "data.")) and self.exists(key, {}):
+                yield from ({key: choice} for choice in _some(found))
+
     def _branches(self) -> Iterator[Point]:
         """A point for each way in which settings may exist together."""
 
@@ -132,6 +145,11 @@ class Space:
 
     # What a point means
 
+    def in_words(self) -> str:
+        """``"reduction of 4, 8; lr from 0.01 to 1"``"""
+        names = short_names(self.dimensions)
+        return "; ".join(f"{names[key]} {_in_words(found)}" for key, found in self.dimensions.items())
+
     def changes(self, point: Point) -> dict[str, Any]:
         """The dotted settings of a point, as a study file has them."""
         return {key: self.value(key, choice) for key, choice in point.items()}
@@ -159,6 +177,13 @@ class Space:
         return Settings.model_validate(self.laid_over(point))
 
 
+def _in_words(dimension: Dimension) -> str:
+    if dimension.values is not None:
+        return f"of {', '.join(map(shown, dimension.values))}"
+    step = "" if dimension.step is None else f" by {shown(dimension.step)}"
+    return f"from {shown(dimension.low)} to {shown(dimension.high)}{step}"
+
+
 def distribution_of(dimension: Dimension) -> BaseDistribution:
     if dimension.values is not None:
         return CategoricalDistribution(choices_of(dimension))
@@ -181,6 +206,10 @@ def choices_of(dimension: Dimension) -> list[Any]:
         raise ValueError("a range without a step has no end of choices")
     count = int((dimension.high - dimension.low) / dimension.step + 1e-9) + 1
     return [float(dimension.low + place * dimension.step) for place in range(count)]
+
+
+def _some(dimension: Dimension) -> list[Any]:
+    return choices_of(dimension) if dimension.values is not None else [dimension.low, dimension.high]
 
 
 def _low_middle_high(dimension: Dimension) -> list[Any]:

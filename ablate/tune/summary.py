@@ -9,7 +9,7 @@ from pathlib import Path
 from optuna.trial import FrozenTrial, TrialState
 
 from ablate.errors import StoreError
-from ablate.report.tuning import in_words, told
+from ablate.report.tuning import in_one_line, in_words, told
 from ablate.runner.interrupts import INTERRUPTED
 from ablate.tune.search import FINISHED, Search
 
@@ -46,7 +46,10 @@ def summarise(searches: Sequence[Search], exit_code: int | None) -> TuneSummary:
             f"{search.name}: {len(trials)} of {search.asked} trials are done"
             + (f" ({', '.join(more)})" if more else "")
         )
-        lines += [f"  best: {line_of(search, trial)}" for trial in best_trials(search)[:5]]
+        front = (
+            f"front, by {next(iter(search.tune.objectives))}" if len(search.tune.objectives) > 1 else "best"
+        )
+        lines += [f"  {front}: {line_of(search, trial)}" for trial in best_trials(search)[:5]]
     if exit_code is None:
         exit_code = 0 if finished >= asked and not failed else 1
     if exit_code == INTERRUPTED:
@@ -59,12 +62,12 @@ def summarise(searches: Sequence[Search], exit_code: int | None) -> TuneSummary:
 
 
 def best_trials(search: Search) -> list[FrozenTrial]:
-    """With one objective the best first; with several the Pareto set, in the order of its trials."""
+    """The best in the first objective first; with several objectives those of the Pareto set alone."""
     done = [trial for trial in search.trials() if trial.state == TrialState.COMPLETE]
     if len(search.tune.objectives) > 1:
-        return list(search.study.best_trials)
-    sign = -1 if "maximize" in search.tune.objectives.values() else 1
-    return sorted(done, key=lambda trial: (sign * float(trial.value or 0.0), trial.number))
+        done = list(search.study.best_trials)
+    sign = -1 if next(iter(search.tune.objectives.values())) == "maximize" else 1
+    return sorted(done, key=lambda trial: (sign * (trial.values or [0.0])[0], trial.number))
 
 
 def line_of(search: Search, trial: FrozenTrial) -> str:
@@ -79,4 +82,4 @@ def line_of(search: Search, trial: FrozenTrial) -> str:
     if trial.state == TrialState.PRUNED:
         stopped = trial.user_attrs.get("stopped", {})
         return f"{what}: stopped after epoch {stopped.get('epoch')} of seed {stopped.get('seed')}"
-    return f"{what}: FAILED: {trial.user_attrs.get('why', 'without a word')}"
+    return f"{what}: FAILED: {in_one_line(trial.user_attrs.get('why', 'without a word'))}"

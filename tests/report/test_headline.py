@@ -48,6 +48,15 @@ def test_levels_of_sweeps_that_beat_the_baseline_are_told_with_what_they_cost(ms
     assert "against msa, where they start: msa at=early " in levels
 
 
+def test_a_baseline_whose_company_has_not_run_yet_does_not_stand_alone(tree: Any) -> None:
+    tree.add_variant("baseline", even(84.0))
+    assert sentences(tree)[0] == "baseline stands alone: there is nothing to compare it with."
+    tree.add_variant("se", {})
+    tree.add_variant("eca", {})
+    waiting = "Nothing can be compared with baseline yet: se and eca have no finished trial."
+    assert sentences(tree)[0] == waiting
+
+
 def test_where_nothing_is_shown_it_says_so_first(tree: Any, build_msa: Any) -> None:
     build_msa(tree, std=3.0)
     first = sentences(tree)[0]

@@ -8,7 +8,7 @@ import pytest
 
 from ablate.report import build_report, render, render_markdown, without_measured
 from ablate.report.headline import headline
-from ablate.report.markdown import text
+from ablate.report.markdown import text, with_code
 from ablate.report.write import FORMATS
 
 
@@ -47,6 +47,29 @@ def test_the_first_ten_lines_say_what_each_part_bought_and_what_it_cost(msa: Any
         "+5,000 (+1.79 %)",
         "+0.70 M (+46.67 %)",
     ]
+
+
+def test_both_pages_say_where_no_trial_has_finished(tree: Any) -> None:
+    tree.seeds = (0,)
+    tree.add_variant("baseline", {0: 84.0})
+    tree.add_variant("se", {})
+    assert [row[5] for row in results_of(page(tree))[2:]] == ["baseline", "no finished run"]
+    html = render(build_report(tree.store, "msa"), "html")
+    assert re.findall(r'data-verdict="([^"]*)"', html) == ["baseline", "no finished run"]
+    assert "undecidable" not in html.partition('id="variants"')[2]
+
+
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [
+        ("a_b (`also: [c_d]` gives) it", "a\\_b (`also: [c_d]` gives) it"),
+        ("`a` *and* `b`", "`a` \\*and\\* `b`"),
+        ("an odd ` one", "an odd \\` one"),
+        ("a run `` of *two*", "a run \\`\\` of \\*two\\*"),
+    ],
+)
+def test_what_stands_between_backticks_is_code(said: str, written: str) -> None:
+    assert with_code(said) == written
 
 
 def test_an_equivalence_prints_the_interval_that_decided_and_says_which(msa: Any) -> None:

@@ -16,7 +16,7 @@ import pytest
 from ablate.errors import MachineError, StudyError
 from ablate.record import Environment
 from ablate.report.comparisons import mixed_among
-from ablate.runner import plan_study, run_study
+from ablate.runner import plan_study, plan_text, run_study
 from ablate.runner.sharing import refuse_device
 from ablate.store import Store
 
@@ -55,6 +55,7 @@ def test_what_looks_at_other_images_or_is_compiled_is_refused_where_it_is_asked_
     [
         ("cuda:0", "auto", 3, "--gpus-per-trial 3: this machine has 2 GPUs; allowed: 1 to 2"),
         ("cuda:1", "cuda:1", 2, "--gpus-per-trial 2: --device cuda:1 names a single GPU"),
+        ("cpu", "auto", 2, "--gpus-per-trial 2: there is no GPU here\n    use --device cpu to try it"),
         ("mps", "mps", 2, "--gpus-per-trial 2: there is one mps device\n    use --gpus-per-trial 1"),
     ],
 )
@@ -65,6 +66,7 @@ def test_a_device_that_is_not_there_so_often(monkeypatch, device, asked, process
         refuse_device(device, asked, processes, elsewhere=False)
     assert str(caught.value).startswith(said)
     refuse_device(device, asked, 1, elsewhere=False)
+    refuse_device("cpu", "cpu", 2, elsewhere=False)
     refuse_device("cuda:0", "cuda", 2, elsewhere=False)
     refuse_device("cuda:0", "cuda", 8, elsewhere=True)
 
@@ -72,6 +74,16 @@ def test_a_device_that_is_not_there_so_often(monkeypatch, device, asked, process
 def test_the_inline_executor_starts_no_processes(study, root):
     with pytest.raises(MachineError, match="--gpus-per-trial needs --executor local"):
         run_study(study, output=root, device="cpu", executor="inline", gpus_per_trial=2)
+
+
+def test_a_plan_says_how_many_train_each_trial_and_how_the_time_was_found(study, root):
+    one, two = (
+        plan_text(plan_study(study, output=root, device="cpu", gpus_per_trial=number), estimate=True)
+        for number in (1, 2)
+    )
+    assert "note: each trial is trained by 2 processes on the CPU, which share every batch\n" in two
+    assert "; a step was timed in one process, and what sharing it gains or costs is not in it" in two
+    assert "process" not in one
 
 
 def test_how_many_trained_it_is_not_what_it_is_but_marks_a_comparison(study, root):

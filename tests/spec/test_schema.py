@@ -110,6 +110,11 @@ def test_the_starting_study_is_valid_and_is_never_written_over(tmp_path: Path) -
     study = load_study(path)
     assert study.name == "my-study"
     assert [v.name for v in expand(study).variants][:3] == ["baseline", "multi-scale", "msa"]
+    content = path.read_text()
+    head, _, tune = content.partition("# tune:")
+    path.write_text(f"{head}tune:{tune.replace(chr(10) + '#', chr(10))}")
+    searched = load_study(path).tune
+    assert searched is not None and (searched.start, searched.also) == ("msa", ("baseline",))
     path.write_text("mine")
     with pytest.raises(StudyError, match="exists already; it was left as it is"):
         write_starter(path)

@@ -120,6 +120,12 @@ def test_what_was_settled_is_settled_until_there_is_more(tree, files):
     assert not files.is_settled(trial, second.mark)
     files.write(second)
     assert files.is_settled(trial, second.mark)
+    assert not files.is_settled(trial, first.mark)
+    found = reader(files.folder(trial))
+    assert scalars(found) == expected(one_over, 2)
+    assert scalars(found, "cost/latency_ms") == [(0, 1.5)]
+    assert [event.step for event in found.Tensors("trial")] == [0, 1, 2]
+    assert len(list(files.folder(trial).glob("events.*"))) == 1, "only what is cut back is written anew"
     tree.measure(trial, 2.5, day=2)
     files.write(tree.taken(trial))
     assert scalars(reader(files.folder(trial)), "cost/latency_ms") == [(0, 2.5)]

@@ -90,7 +90,9 @@ def test_several_objectives_give_a_front_and_nothing_is_pruned(make, root, train
     front = {trial.params[REDUCTION] for trial in study.best_trials}
     assert front == {8, 16}, "8 is best, 16 is the smallest, and all others are larger and worse than 8"
     text = summary.report.read_text(encoding="utf-8")
-    assert "2 of 5 settings are on the Pareto front" in text
+    assert "2 of 5 settings are on the Pareto front, listed by accuracy, best first." in text
+    front = [line for line in summary.message.splitlines() if "front, by accuracy: " in line]
+    assert ["reduction=8" in front[0], "reduction=16" in front[1]] == [True, True]
     assert "Nothing was stopped early by median: Optuna prunes for one objective only." in text
     assert study.metric_names == ["accuracy", "param_count"]
 
@@ -113,8 +115,15 @@ def test_what_breaks_a_constraint_is_never_trained(make, root, training):
 def test_a_constraint_in_multiples_of_the_baseline(make, root, training):
     constraint = "constraints: ['macs <= 1.0x baseline']"
     lines = f"space: {{{REDUCTION}: {{low: 1, high: 16}}}}\nseeds: 1\ntrials: 5\n{constraint}"
-    with pytest.raises(StudyError, match=r"tiny.yaml:19: tune.constraints: no setting around se keeps"):
+    with pytest.raises(
+        StudyError, match=r"tiny.yaml:19: tune.constraints: no setting around se keeps"
+    ) as caught:
         tune(make(lines), root)
+    wider = str(caught.value).rpartition("nearest of the space is macs <= ")[2].partition("x")[0]
+    assert 1 < float(wider) < 2
+    lines = lines.replace("1.0x", f"{wider}x")
+    said = tune(make(lines), root, dry_run=True).message
+    assert "rules out" in said and f"nearest to it: macs <= {wider}x baseline" in said
     assert not training.trained
 
 
@@ -188,6 +197,50 @@ def test_the_best_are_promoted_on_fresh_seeds_beside_an_equally_tuned_baseline(m
     text = summary.report.read_text(encoding="utf-8")
     assert "Chosen by tuning tiny on validation images and other seeds (1000, 1001)" in text
     assert "The baseline was tuned as well: 2 settings tried." in text
+
+
+def test_the_front_is_promoted_by_the_first_objective_and_not_by_number(make, root, training):
+    """Trial 0 is the smallest and worst of the front."""
+    objectives = "objectives: {accuracy: maximize, param_count: minimize}"
+    study = make(f"space: {{{REDUCTION}: [32, 16, 8]}}\n{objectives}\nseeds: 1")
+    tune(study, root)
+    said = json.loads((root / "tiny" / "tune" / "tuning.json").read_text())
+    assert said["searches"][0]["best"] == [2, 1, 0]
+    name = load_study(promote(study, 1, output=root)).name
+    said = json.loads(Store(root).study(name).promoted.read_text())
+    assert said["settings"]["se tuned"] == {REDUCTION: 8}
+
+
+def test_what_was_promoted_is_kept_and_told_in_every_form_of_the_report(make, root, training):
+    from ablate.report import render_study
+    from ablate.runner import run_study
+
+    study, said = make(f"space: {{{REDUCTION}: [4, 8], {RATE}: [0.01, 0.0123456]}}\nseeds: 1"), []
+    tune(study, root)
+    path = promote(study, 4, output=root, say=said.append)
+    assert said == []
+    first = path.read_text()
+    promote(study, 2, output=root, say=said.append)
+    assert path.with_stem("tiny-tuned.1").read_text() == first != path.read_text()
+    assert "that one is kept as tiny-tuned.1.yaml" in said.pop()
+    promote(study, 2, output=root, say=said.append)
+    assert said == [], "the same again overwrites nothing"
+    run_study(load_study(path), output=root, device="cpu", executor="inline")
+    for form in ("markdown", "html", "latex"):
+        text = render_study(Store(root), "tiny-tuned", form)
+        assert "se tuned 2: lr=0.0123 reduction=8" in text
+        assert "adam at 0.01" not in text and "learning rate: see the settings" in text
+
+
+def test_a_promoted_setting_that_is_the_baseline_is_told(make, root, training):
+    study, said = make(f"space: {{{REDUCTION}: [2, 4]}}\nseeds: 1"), []
+    path = root.parent / "tiny.yaml"
+    path.write_text(path.read_text().replace("baseline: baseline\n", "baseline: other\n", 1))
+    path.write_text(path.read_text().replace("variants:\n", "variants:\n  other: {}\n"))
+    study = load_study(path)
+    tune(study, root)
+    promote(study, 2, output=root, say=said.append)
+    assert said == ["'se tuned 1' has the same settings as 'other': the study has one variant of both names"]
 
 
 def test_a_tuned_variant_beside_an_untuned_baseline_is_said(make, root, training):

@@ -171,6 +171,53 @@ def test_what_no_network_bears_is_an_error_before_training(make, root, training)
     assert not training.trained and not (root / "tiny").exists()
 
 
+ENDLESS = "train.optimizer.lr: {low: 0.01, high: 1.0, log: true}"
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_misspelt_place_in_an_endless_space_is_an_error_before_training(make, root, training, dry_run):
+    lines = f"""space:
+  model.attention.args.reduction: [2, 4]
+  {ENDLESS}
+  model.attention.at:
+    - [block2]
+    - [blok3]"""
+    with pytest.raises(StudyError) as caught:
+        tune(make(lines), root, dry_run=dry_run)
+    [problem] = caught.value.problems
+    assert problem.where.endswith("tiny.yaml:21") and "matches 'blok3'" in problem.message
+    assert "did you mean 'block3'" in problem.hint
+    assert not training.trained and not (root / "tiny").exists()
+
+
+def test_a_place_that_goes_with_another_backbone_alone_is_none(make, root):
+    lines = f"space: {{model.backbone: [cnn, resnet18], model.attention.at: [[block2], [layer2]], {ENDLESS}}}"
+    lines += "\nset: {model.args: {}}"
+    assert tune(make(lines), root, dry_run=True).exit_code == 0
+
+
+def test_a_failed_setting_is_told_at_once_under_its_number_and_with_q(make, root, training, capsys):
+    from ablate.display import make_display
+
+    training.faults[4] = ValueError("no such luck")
+    summary = tune(make(RATIOS), root, display=make_display(quiet=True))
+    told = capsys.readouterr().err
+    assert "2/4] se, trial 1: reduction=4: FAILED" in told and "no such luck" in told
+    assert "trial 0" not in told
+    assert "1 of 4 settings FAILED." in summary.report.read_text(encoding="utf-8")
+
+
+def test_a_search_that_is_not_this_file_s_any_more_is_told(make, root, training):
+    tune(make(RATIOS), root)
+    study = make("space: {model.attention.args.reduction: [4, 8]}")
+    kept = "another search (4 settings, over reduction of 2, 4, 8, 16) is kept"
+    assert f"{kept}; this file's search has 0 of 2" in tune(study, root, dry_run=True).message
+    report = tune(study, root).report.read_text(encoding="utf-8")
+    assert f"{kept} beside this one, which has 2 of 2" in report
+    assert f"{kept}; this file's search has 2 of 2" in tune(study, root, dry_run=True).message
+    assert tune(make(RATIOS), root, dry_run=True).message.count("4 of 4") == 1
+
+
 def test_nothing_is_written_by_a_dry_run(make, root, training):
     summary = tune(make(RATIOS), root, dry_run=True)
     assert "se: 4 trials of 2 seeds (1000, 1001) over model.attention.args.reduction" in summary.message

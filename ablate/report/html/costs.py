@@ -153,8 +153,8 @@ def _point(
         parts.append(element("circle", **(shape | {"r": "7.6", "class_": "halo"})))
     variant = rows[row.variant]
     said = (
-        f"{row.variant}: {numbers.mean_and_std(variant.accuracy)} % over {variant.n} seeds, "
-        f"{_told(front, row)}{_where(row)}"
+        f"{row.variant}: {numbers.mean_and_std(variant.accuracy)} % "
+        f"over {numbers.counted(variant.n, 'seed')}, {_told(front, row)}{_where(row)}"
     )
     return mark(parts, said, places.variants[row.variant])
 

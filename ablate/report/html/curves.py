@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ablate.report.html.axes import Scale, drawing, line, path, text, tick_labels, ticks
 from ablate.report.html.words import Places, folded, notes
+from ablate.report.numbers import counted
 from ablate.report.rows import CurveRow, Report
 from ablate.web import Html, element, join
 
@@ -81,7 +82,7 @@ def _panel(
         element("g", join(grid), class_="frame", aria_hidden="true"),
         behind,
         *lines,
-        label=f"Validation accuracy of {name} by epoch, {len(rows)} seeds",
+        label=f"Validation accuracy of {name} by epoch, {counted(len(rows), 'seed')}",
     )
     title = places.link(name, name, class_="panel-title")
     return element("figure", element("figcaption", title), chart, data_v=places.variants[name])

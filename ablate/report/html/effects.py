@@ -21,7 +21,7 @@ from ablate.report.html.words import (
     verdict,
 )
 from ablate.report.parts import effect_tables, effects_notes, latency_line, parts_table
-from ablate.report.printed import judged_note, reasons
+from ablate.report.printed import judged_note, reasons, verdict_between
 from ablate.report.rows import EffectRow, Report
 from ablate.stats import Judgement
 from ablate.web import Html, element, join
@@ -155,7 +155,7 @@ def _line(report: Report, row: EffectRow, scale: Scale, places: Places) -> Html:
         element("th", places.link(row.name, *row.cells, class_="name"), scope="row"),
         element("td", _strip(report, row.name, judgement, bool(row.missing), scale), class_="drawn"),
         _td(_value(judgement, bool(row.missing)), "Δ, points"),
-        element("td", verdict(judgement.verdict), data_label="Verdict"),
+        element("td", verdict(verdict_between(judgement)), data_label="Verdict"),
         _td(places.link(n, *row.cells), "n a cell"),
         _td(_cost(numbers.signed_count(row.param_delta), row.param_delta, base.param_count), "Δ parameters"),
         _td(_cost(numbers.signed_macs(row.macs_delta), row.macs_delta, base.macs), "Δ MACs"),

@@ -30,8 +30,10 @@ from ablate.report.printed import (
     results_table,
     secondary_table,
 )
+from ablate.report.printed import verdict as verdict_of
 from ablate.report.remarks import twin_sentence
 from ablate.report.rows import Report, VariantRow
+from ablate.report.tuning import settings_line
 from ablate.web import Html, element, join
 
 _MIB = 2**20
@@ -64,7 +66,7 @@ def results(report: Report, places: Places) -> Html:
     )
     whole = element(
         "table",
-        element("caption", f"All {len(report.variants)} variants", class_="unseen"),
+        element("caption", f"All {numbers.counted(len(report.variants), 'variant')}", class_="unseen"),
         element("thead", head),
         element("tbody", body),
         id="variants",
@@ -89,10 +91,6 @@ def telling_settings(rows: Sequence[VariantRow]) -> list[list[tuple[str, str]]]:
 def group(row: VariantRow) -> str:
     """What a variant is there for: "variants", "controls", "sweep reduction"."""
     return row.against.family if row.against else "variants"
-
-
-def verdict_of(row: VariantRow) -> str:
-    return row.against.judgement.verdict if row.against else "baseline"
 
 
 def _columns(report: Report) -> list[tuple[str, str]]:
@@ -298,6 +296,7 @@ def _below(report: Report) -> list[Html]:
     warnings = [f"{row.name}: {'; '.join(row.warnings)}" for row in report.variants if row.warnings]
     found += [f"Warning: {warning}." for warning in warnings]
     found += [twin_sentence(row) for row in report.twins]
+    found += filter(None, [settings_line(report.promoted)])
     return [notes(found), _statistics(report), _secondary(report)]
 
 

@@ -8,7 +8,7 @@ from ablate.report import numbers
 from ablate.report.html.axes import Scale, drawing, frame, line, padded, path, place, text
 from ablate.report.html.strips import trial_dot
 from ablate.report.html.words import Places, folded, notes, printed, table, verdict
-from ablate.report.printed import judged_note, sweep_tables
+from ablate.report.printed import START, judged_note, sweep_tables, verdict_between
 from ablate.report.rows import Report, SweepLevel, SweepRows
 from ablate.stats import is_geometric
 from ablate.web import Html, element, join
@@ -31,7 +31,7 @@ def sweep(report: Report, rows: SweepRows, places: Places) -> Html:
                 numbers.mean_and_std(variant.accuracy),
                 numbers.estimate(against.judgement) if against else numbers.NONE,
                 numbers.p_value(against.judgement.p_adjusted) if against else numbers.NONE,
-                verdict(against.judgement.verdict if against else "start"),
+                verdict(verdict_between(against.judgement) if against else START),
                 numbers.count(variant.param_count),
                 numbers.macs(variant.macs),
             ]
@@ -114,7 +114,7 @@ def _level(level: SweepLevel, x: float, y: Scale, places: Places) -> Html:
         if math.isfinite(summary.low):
             parts.append(line(x, y(summary.low), x, y(summary.high), "interval"))
         parts.append(element("circle", cx=place(x), cy=place(y(summary.mean)), r="4.2", class_="mean"))
-    said = f"{level.label}: {numbers.mean_and_std(summary)} % over {variant.n} seeds"
+    said = f"{level.label}: {numbers.mean_and_std(summary)} % over {numbers.counted(variant.n, 'seed')}"
     return mark(parts, said, places.variants[variant.name])
 
 

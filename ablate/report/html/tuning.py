@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ablate.report import tuning
 from ablate.report.html.tuning_charts import NOTE, charts
-from ablate.report.html.words import bullets, notes, table
+from ablate.report.html.words import bullets, notes, table, with_code
 from ablate.report.rows import Report
 from ablate.report.tuning import TunedSearch, Tuning
 from ablate.web import Html, element, join
@@ -15,7 +15,13 @@ def tuning_section(report: Report) -> Html | None:
     if found is None:
         return None
     said = bullets((tuning.answer(search, found.objectives) for search in found.searches), "findings")
-    return join([said, *(_search(found, search) for search in found.searches), notes(tuning.notes(found))])
+    return join(
+        [
+            said,
+            *(_search(found, search) for search in found.searches),
+            notes(map(with_code, tuning.notes(found))),
+        ]
+    )
 
 
 def _search(found: Tuning, search: TunedSearch) -> Html:

@@ -26,6 +26,7 @@ _SHAPE_OF = {
     "supported": "check",
     "refuted": "cross",
     "not measured": "dotted",
+    "no finished run": "dotted",
     "faster": "up",
     "slower": "down",
     "baseline": "square",
@@ -155,8 +156,16 @@ def two_lines(first: object, second: object) -> Html:
     return join([element("div", first), element("div", second, class_="under")])
 
 
-def notes(sentences: Iterable[str]) -> Html:
+def notes(sentences: Iterable[object]) -> Html:
     return join(element("p", sentence, class_="note") for sentence in sentences)
+
+
+def with_code(plain: str) -> Html:
+    """What stands between two backticks becomes code."""
+    parts = plain.split("`")
+    if len(parts) % 2 == 0:
+        return join([plain])
+    return join(element("code", part) if at % 2 else part for at, part in enumerate(parts))
 
 
 def bullets(sentences: Iterable[object], class_: str | None = None) -> Html:

@@ -54,6 +54,7 @@ def _search(said: Mapping[str, Any]) -> TunedSearch:
         best=tuple(said["best"]),
         importances=said["importances"],
         trials=tuple(map(_trial, said["trials"])),
+        others=tuple((int(other["settings"]), str(other["space"])) for other in said.get("others", ())),
     )
 
 
@@ -86,6 +87,7 @@ def read_promoted(store: Store, study: str) -> Promoted | None:
             baseline=str(said["baseline"]),
             seeds=tuple(said["seeds"]),
             budgets=dict(said["budgets"]),
+            settings={name: dict(settings) for name, settings in said.get("settings", {}).items()},
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"{path} cannot be read: {error}\n    promote the study again") from error

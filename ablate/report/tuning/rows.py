@@ -39,8 +39,9 @@ class TunedTrial:
 class TunedSearch:
     """Around one start. asked: trials in all. size: of a finite space. epochs: the most of one seed.
 
-    best: numbers of trials, the best first; with several objectives the Pareto set. importances: objective ->
-    setting -> its part.
+    best: numbers of trials, the best first; with several objectives the Pareto set, the best in the first of
+    them first. importances: objective -> setting -> its part. others: (settings, space) of each search around
+    this start that an edited file left behind.
     """
 
     start: str
@@ -52,6 +53,7 @@ class TunedSearch:
     best: tuple[int, ...]
     importances: Mapping[str, Mapping[str, float]]
     trials: tuple[TunedTrial, ...]
+    others: tuple[tuple[int, str], ...] = ()
 
     def trial(self, number: int) -> TunedTrial:
         return next(trial for trial in self.trials if trial.number == number)
@@ -107,9 +109,13 @@ class Tuning:
 
 @dataclass(frozen=True)
 class Promoted:
-    """Where the variants of a promoted study come from. budgets: variant -> settings tried to find it."""
+    """Where the variants of a promoted study come from. budgets: variant -> settings tried to find it.
+
+    settings: variant -> dotted, of what was searched.
+    """
 
     study: str
     baseline: str  # tuned | untuned | nothing to tune
     seeds: tuple[int, ...]
     budgets: Mapping[str, int] = field(default_factory=dict)
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -42,6 +42,34 @@ def promoted_sentence(promoted: Promoted | None, baseline: str) -> str | None:
     )
 
 
+def settings_line(promoted: Promoted | None) -> str:
+    """What was promoted, variant by variant; empty where nothing was."""
+    if promoted is None or not promoted.settings:
+        return ""
+    told = (f"{name}: {in_words(settings) or 'as it is'}" for name, settings in promoted.settings.items())
+    return f"Settings, as tuned: {'; '.join(told)}."
+
+
+def other_search(others: Iterable[tuple[int, str]]) -> str:
+    """``"another search (12 settings, over lr from 0.01 to 1) is kept"``"""
+    found = [
+        f"{count} setting{'s' * (count != 1)}{f', over {space}' * bool(space)}" for count, space in others
+    ]
+    if len(found) == 1:
+        return f"another search ({found[0]}) is kept"
+    return f"{len(found)} other searches are kept ({'; '.join(found)})"
+
+
+def in_one_line(text: str) -> str:
+    """A message and the way out of it, which stand on lines of their own elsewhere."""
+    return "; ".join(line.strip() for line in text.splitlines() if line.strip())
+
+
+def ended(sentence: str) -> str:
+    """With a full stop, unless it ends as a sentence already."""
+    return sentence if sentence.endswith((".", "?", "!")) else f"{sentence}."
+
+
 def _settings(count: int) -> str:
     return f"{count} setting{'s' if count != 1 else ''} tried"
 
@@ -70,7 +98,14 @@ def notes(tuning: Tuning) -> list[str]:
         )
     for search in tuning.searches:
         for trial in search.of_state("failed"):
-            found.append(f"{search.start}, trial {trial.number} ({setting(trial)}) failed: {trial.why}.")
+            why = ended(in_one_line(trial.why or "without a word"))
+            found.append(f"{search.start}, trial {trial.number} ({setting(trial)}) failed: {why}")
+        if search.others:
+            found.append(
+                f"{search.start}: {other_search(search.others)} beside this one, which has "
+                f"{_ended(search)} of {search.asked}: its space, its seeds, or what else makes a search, was "
+                "another."
+            )
     return found
 
 
@@ -87,18 +122,31 @@ def _pruning(tuning: Tuning) -> str:
 
 
 def _budget(search: TunedSearch) -> str:
-    ended = len(search.trials) - len(search.of_state("open"))
-    whole = f", all of the space's {search.size}" if search.size == ended else ""
-    return f"{ended} of {search.asked} settings{whole}"
+    count = _ended(search)
+    whole = f", all of the space's {search.size}" if search.size == count else ""
+    return f"{count} of {search.asked} settings{whole}"
+
+
+def _ended(search: TunedSearch) -> int:
+    return len(search.trials) - len(search.of_state("open"))
 
 
 def answer(search: TunedSearch, objectives: Mapping[str, str]) -> str:
-    """One sentence on what was found."""
+    """What was found, and how many settings failed."""
+    bad = len(search.of_state("failed"))
+    failed = f" {bad} of {_ended(search)} settings FAILED." if bad else ""
+    return _found(search, objectives) + failed
+
+
+def _found(search: TunedSearch, objectives: Mapping[str, str]) -> str:
     done = search.of_state("done")
     if not done:
         return f"{search.start}: no setting has been trained to its end yet."
     if len(objectives) > 1:
-        return f"{search.start}: {len(search.best)} of {len(done)} settings are on the Pareto front."
+        return (
+            f"{search.start}: {len(search.best)} of {len(done)} settings are on the Pareto front, listed by "
+            f"{next(iter(objectives))}, best first."
+        )
     best = search.ranked[0]
     runner_up = search.ranked[1] if len(search.ranked) > 1 else None
     metric = next(iter(objectives))

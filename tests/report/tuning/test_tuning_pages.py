@@ -35,6 +35,13 @@ def charts_of(store):
     return [ElementTree.fromstring(svg) for svg in re.findall(r"<svg viewBox.*?</svg>", section)]
 
 
+def test_what_to_write_into_the_study_is_shown_as_code(tuned):
+    store = tuned().store
+    assert "over it (`also: [baseline]` gives it" in render_study(store, "msa", "markdown")
+    html = tuning_section(build_report(store, "msa"))
+    assert "over it (<code>also: [baseline]</code> gives it" in html and "`" not in html
+
+
 def test_all_pages_have_the_same_tables(tuned):
     store = tuned().store
     markdown = render_study(store, "msa", "markdown").partition("## Tuning")[2].partition("\n## ")[0]

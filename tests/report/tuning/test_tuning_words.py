@@ -12,7 +12,8 @@ def test_the_best_stands_first_with_its_seeds(read, content):
     found = read(content())
     [search] = found.searches
     assert tuning.answer(search, found.objectives) == (
-        "msa: best of 2 is reduction=16 lr=0.1, 82.50 %; next reduction=8 lr=0.01, 80.00 %."
+        "msa: best of 2 is reduction=16 lr=0.1, 82.50 %; next reduction=8 lr=0.01, 80.00 %. "
+        "1 of 4 settings FAILED."
     )
     header, rows = tuning.settings_table(found, search)
     assert header == ("Setting", "Validation accuracy", "seed 1000", "seed 1001", "Trial")
@@ -29,6 +30,32 @@ def test_the_notes_say_what_the_choice_rests_on(read, content):
     assert "1 setting was stopped early (median): 5 of the 8 epochs" in said
     assert "The baseline baseline was not tuned" in said
     assert "trial 3 (reduction=4 lr=0.001) failed: non-finite: the loss is nan." in said
+
+
+def test_a_reason_ends_as_one_sentence(read, content):
+    said = content()
+    said["searches"][0]["trials"][3]["why"] = "matches 'blok3'\n    did you mean 'block3'?"
+    assert "failed: matches 'blok3'; did you mean 'block3'?" in tuning.notes(read(said))[-1]
+    assert tuning.notes(read(said))[-1].endswith("'block3'?")
+
+
+def test_a_search_that_an_edited_file_left_behind_is_told(read, content):
+    said = content()
+    said["searches"][0]["others"] = [{"settings": 12, "space": "reduction of 2, 4"}]
+    assert tuning.notes(read(said))[-1].startswith(
+        "msa: another search (12 settings, over reduction of 2, 4) is kept beside this one, which has 4 of 5"
+    )
+
+
+def test_what_was_promoted_is_told_to_three_digits():
+    settings = {
+        "baseline": {},
+        "msa tuned": {"model.attention.args.reduction": 8, "train.optimizer.lr": 0.0123456},
+    }
+    promoted = tuning.Promoted("s", "untuned", (1000,), {}, settings)
+    line = "Settings, as tuned: baseline: as it is; msa tuned: reduction=8 lr=0.0123."
+    assert tuning.settings_line(promoted) == line
+    assert tuning.settings_line(None) == ""
 
 
 def test_objectives_are_told_in_their_units():
